@@ -1,0 +1,41 @@
+# make demo    a simulated dataset, reconstructed from start to page
+# make test    linters, documentation and tests
+# make bench   speed and memory beside peers, measured in the same run
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test bench docs lint clean
+
+$(BIN)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(BIN)/.installed-test: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@ $(BIN)/.installed
+
+demo: $(BIN)/.installed
+	rm -rf demo
+	$(BIN)/bids-recon-demo demo
+
+lint: $(BIN)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+docs: $(BIN)/.installed-test
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
+
+test: lint docs
+	$(BIN)/pytest --numprocesses 2 --dist loadscope
+
+bench: $(BIN)/.installed-test
+	$(BIN)/python tests/benchmarks/lss.py
+	$(BIN)/python tests/benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) demo docs/_build

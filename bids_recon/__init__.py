@@ -1,0 +1,3 @@
+"""Reconstruct the pictures a person saw from fMRI."""
+
+__version__ = "0.1.0"

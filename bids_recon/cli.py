@@ -1,0 +1,306 @@
+"""The BIDS-App command line: options to ``Settings``, errors to exit statuses.
+
+Nothing heavy is imported before the options are read, so that ``--help`` and
+``--version`` answer at once.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_recon import __version__
+from bids_recon.errors import Status, UserError, did_you_mean
+
+LEVELS = ("participant", "group")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+DESCRIPTION = """\
+Reconstruct the pictures a person saw from fMRI: reads preprocessed derivatives
+(fMRIPrep, single-trial responses), trains decoders on training trials only, and writes
+reconstructions, scores and reports as BIDS derivatives."""
+
+EPILOG = """\
+exit status: 0 all done; 1 some participants failed, the others are done; 16 not a BIDS
+dataset; 18 the filters select nothing; 64 usage; 65 bad data; 66 no input; 73 cannot
+write. Documentation: docs/usage.md."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints end with our status and suggest what was meant."""
+
+    def error(self, message: str) -> Any:
+        known = [option for action in self._actions for option in action.option_strings]
+        if message.startswith("unrecognized arguments: "):
+            first = message.removeprefix("unrecognized arguments: ").split()[0]
+            if first.startswith("-"):
+                message += f". {did_you_mean(first.split('=')[0], known)}"
+        raise UserError(f"{message} (bids-recon --help lists all)", Status.USAGE)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``bids-recon``."""
+    parser = _Parser(
+        prog="bids-recon",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("bids_dir", type=_path, metavar="BIDS_DIR", help="the dataset")
+    parser.add_argument(
+        "output_dir", type=_path, metavar="OUTPUT_DIR", help="where outputs go"
+    )
+    parser.add_argument(
+        "level",
+        choices=LEVELS,
+        metavar="{participant,group}",
+        help="reconstruct, or collect all participants of OUTPUT_DIR",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    _add_selection(parser.add_argument_group("what is read"))
+    _add_method(parser.add_argument_group("what is done"))
+    _add_machine(parser.add_argument_group("how it runs"))
+    return parser
+
+
+def _add_selection(group: Any) -> None:
+    group.add_argument(
+        "--participant-label",
+        "--participant_label",
+        nargs="+",
+        metavar="LABEL",
+        help="participants, with or without sub- (default: all)",
+    )
+    group.add_argument(
+        "--session-label", nargs="+", metavar="LABEL", help="sessions (default: all)"
+    )
+    group.add_argument(
+        "-t", "--task-id", nargs="+", metavar="TASK", help="tasks (default: all)"
+    )
+    group.add_argument("--run-id", nargs="+", metavar="RUN", help="runs (default: all)")
+    group.add_argument(
+        "--space", metavar="SPACE", help="the space to read, where there are several"
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        type=_path,
+        metavar="JSON",
+        help="BIDS entities for bold, events, mask, roi or betas, as fMRIPrep has it",
+    )
+    group.add_argument(
+        "-d",
+        "--derivatives",
+        nargs="+",
+        action="extend",
+        metavar="NAME=PATH",
+        help="derivatives to read (default: all of BIDS_DIR/derivatives)",
+    )
+    group.add_argument(
+        "--bids-database-dir",
+        type=_path,
+        metavar="DIR",
+        help="keep pybids' index here between runs",
+    )
+    group.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="go on where dataset_description.json is missing or incomplete",
+    )
+    group.add_argument(
+        "--stimuli",
+        type=_path,
+        metavar="DIR",
+        help="the pictures that were shown (default: BIDS_DIR/stimuli)",
+    )
+    group.add_argument(
+        "--stimulus-column", metavar="NAME", help="the column that names the picture"
+    )
+    group.add_argument(
+        "--stimulus-map",
+        type=_path,
+        metavar="TSV",
+        help="columns stimulus and file: which picture a name stands for",
+    )
+    group.add_argument(
+        "--trials",
+        metavar="EXPRESSION",
+        help="which rows of the events are trials, such as 'event_type == 1'",
+    )
+
+
+def _add_method(group: Any) -> None:
+    group.add_argument(
+        "--recipe",
+        nargs="+",
+        action="extend",
+        metavar="NAME|FILE",
+        help="methods: eigenimage (default), miyawaki2008, or a file of your own",
+    )
+    group.add_argument(
+        "--roi",
+        nargs="+",
+        action="extend",
+        metavar="NAME=LABEL[+LABEL...]",
+        help="regions, joined under a name; ATLAS:REGION takes a TemplateFlow atlas "
+        "(default: the brain mask)",
+    )
+    group.add_argument(
+        "--split",
+        metavar="RULE",
+        help="kfold:K over pictures, leave-one-picture-out, run, session, task, "
+        "column:NAME or train=SES/test=SES (default: column:split if there is one, "
+        "else kfold:10)",
+    )
+    group.add_argument("--seed", type=int, metavar="N", help="of all randomness (0)")
+    group.add_argument(
+        "--stages",
+        nargs="+",
+        metavar="STAGE",
+        help="only these: responses rois decode generate evaluate report",
+    )
+    group.add_argument(
+        "--reports-only", action="store_true", help="only make the pages anew"
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would run, on which runs, trials, pictures and voxels",
+    )
+
+
+def _add_machine(group: Any) -> None:
+    group.add_argument(
+        "--device", choices=DEVICES, help="for networks: %(choices)s (default: auto)"
+    )
+    group.add_argument(
+        "--n-procs", type=_positive, metavar="N", help="processes at once (1)"
+    )
+    group.add_argument(
+        "--omp-nthreads", type=_positive, metavar="N", help="threads per process"
+    )
+    group.add_argument(
+        "--mem-mb", type=_positive, metavar="MB", help="memory to stay within"
+    )
+    group.add_argument(
+        "-w",
+        "--work-dir",
+        type=_path,
+        metavar="DIR",
+        help="intermediate results (default: OUTPUT_DIR/work)",
+    )
+    group.add_argument(
+        "--config",
+        type=_path,
+        metavar="FILE",
+        help="a YAML file of these options, such as a settings.yml of an earlier run; "
+        "what the command line says goes before it",
+    )
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        help="more on the terminal; -vv for libraries too",
+    )
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text}")
+    return value
+
+
+def make_settings(arguments: Sequence[str]) -> Any:
+    """Read the command line, and the file of ``--config`` below it.
+
+    Raises
+    ------
+    UserError
+        If an option is unknown or has a wrong value.
+    """
+    given = vars(make_parser().parse_args(arguments))
+    from bids_recon.settings import STAGES, Settings, read_config
+
+    config = given.pop("config", None)
+    values = {**_checked(read_config(config) if config else {}, config), **given}
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(str(entry) for entry in value)
+    for stage in values.get("stages", ()):
+        if stage not in STAGES:
+            raise UserError(
+                f"--stages: there is no stage {stage!r}. {did_you_mean(stage, STAGES)}",
+                Status.USAGE,
+            )
+    settings = Settings(**values)
+    _ = settings.roi_sets
+    return settings
+
+
+def _checked(config: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """Give the values of a settings file the types of the command line's."""
+    actions = {action.dest: action for action in make_parser()._actions}
+    checked = {}
+    for name, value in config.items():
+        action = actions[name]
+        if value is None or value == []:
+            continue
+        if action.nargs == "+" and not isinstance(value, list):
+            value = [value]
+        try:
+            if action.type and not isinstance(value, list):
+                value = action.type(str(value))
+            if action.choices and value not in action.choices:
+                raise ValueError(f"not one of {', '.join(action.choices)}")
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            raise UserError(
+                f"{path}: {name} is {value!r}: {error}.", Status.USAGE
+            ) from error
+        checked[name] = value
+    return checked
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``bids-recon`` and return its exit status."""
+    try:
+        settings = make_settings(sys.argv[1:] if arguments is None else arguments)
+        _show_log(settings.verbose)
+        from bids_recon.workflow import run_group, run_participant
+
+        run = run_participant if settings.level == "participant" else run_group
+        return int(run(settings))
+    except UserError as error:
+        sys.stderr.write(f"bids-recon: {error.message}\n")
+        return int(error.status)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "bids-recon: stopped. The same command goes on where it was.\n"
+        )
+        return 130
+
+
+def _show_log(verbose: int) -> None:
+    if sys.stderr.isatty():
+        from rich.logging import RichHandler
+
+        handler: logging.Handler = RichHandler(
+            show_path=False, markup=False, log_time_format="%H:%M:%S"
+        )
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
+    logging.getLogger("bids_recon").setLevel(logging.INFO)

@@ -1,0 +1,119 @@
+"""Names of all outputs, and the files at the root that describe them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bids.layout.writing import build_path
+
+from bids_recon import __version__
+from bids_recon.dataset.provenance import write_json, write_text
+from bids_recon.errors import Status, UserError
+
+BIDS_VERSION = "1.10.0"
+
+_FUNC = (
+    "sub-{subject}[/ses-{session}]/func/sub-{subject}[_ses-{session}][_task-{task}]"
+    "[_acq-{acquisition}][_ce-{ceagent}][_rec-{reconstruction}][_dir-{direction}]"
+    "[_run-{run}][_echo-{echo}][_space-{space}]"
+)
+_SUBJECT = "sub-{subject}/func/sub-{subject}[_task-{task}][_space-{space}]"
+_RECON = "sub-{subject}/recon/sub-{subject}[_task-{task}]_label-{label}_desc-{desc}"
+_FIGURE = "sub-{subject}/figures/sub-{subject}[_task-{task}]"
+
+PATTERNS = {
+    "responses": _FUNC + "_stat-effect_desc-{desc}_statmap{extension|.nii.gz}",
+    "trials": _FUNC + "_desc-{desc}_events{extension|.tsv}",
+    "mask": _SUBJECT + "_label-{label}_desc-used_mask{extension|.nii.gz}",
+    "reference": _SUBJECT + "_desc-mean_boldref{extension|.nii.gz}",
+    "recon": _RECON + "_recon{extension|.tsv}",
+    "pictures": _RECON + "_recon",
+    "metrics": _RECON + "_metrics{extension|.tsv}",
+    "decoder": _RECON + "_decoder{extension|.safetensors}",
+    "figure": _FIGURE + "[_label-{label}]_desc-{desc}_{suffix}{extension|.svg}",
+}
+"""Every output by a plain name, as pybids' ``build_path`` understands it."""
+
+IGNORED = ("*.html", "logs/", "work/", "**/figures/", "**/recon/", "group_*.tsv")
+"""What BIDS has no rule for yet; ``docs/outputs.md`` describes it."""
+
+
+def output_path(output_dir: Path, kind: str, **entities: Any) -> Path:
+    """Return where an output of a kind lies; entities may be ``None``."""
+    given = {name: value for name, value in entities.items() if value is not None}
+    pattern = PATTERNS[kind]
+    default = re.search(r"\{extension\|([^}]+)\}", pattern)
+    if default:
+        extension = given.pop("extension", default.group(1))
+        pattern = pattern.replace(default.group(0), extension)
+    return output_dir / build_path(given, [pattern], strict=True)
+
+
+def camel_case(name: str) -> str:
+    """Return a name as it stands in a file name: ``brain-diffuser``, brainDiffuser."""
+    head, *rest = [part for part in re.split(r"[^A-Za-z0-9]+", name) if part]
+    return head + "".join(part[0].upper() + part[1:] for part in rest)
+
+
+def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
+    """Refuse to write where the input lies or where nothing can be written.
+
+    Raises
+    ------
+    UserError
+        If OUTPUT_DIR is BIDS_DIR, is a raw dataset, or cannot be made or written to.
+    """
+    if output_dir.resolve() == bids_dir.resolve():
+        raise UserError(
+            f"OUTPUT_DIR is BIDS_DIR ({bids_dir}); the input is never written to. "
+            f"Choose another, for instance {bids_dir / 'derivatives' / 'bids-recon'}.",
+            Status.USAGE,
+        )
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe = output_dir / ".part-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{output_dir}: cannot be written to ({error.strerror}). Choose another "
+            "OUTPUT_DIR or mend its permissions.",
+            Status.CANNOT_WRITE,
+        ) from error
+
+
+def write_descriptions(
+    output_dir: Path, links: Mapping[str, Path], raw: Mapping[str, Any]
+) -> None:
+    """Write ``dataset_description.json`` and ``.bidsignore``.
+
+    Parameters
+    ----------
+    output_dir : Path
+        The derivative dataset.
+    links : mapping of str to Path
+        The datasets it was made from, by their names in BIDS URIs.
+    raw : mapping
+        The description of the raw dataset.
+    """
+    description = {
+        "Name": "bids-recon: reconstructed pictures",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "bids-recon", "Version": __version__}],
+        "SourceDatasets": [_source(name, path, raw) for name, path in links.items()],
+        "DatasetLinks": {name: path.resolve().as_uri() for name, path in links.items()},
+        "HowToAcknowledge": "Please cite what logs/CITATION.md lists.",
+    }
+    if "License" in raw:
+        description["License"] = raw["License"]
+    write_json(output_dir / "dataset_description.json", description)
+    write_text(output_dir / ".bidsignore", "\n".join(IGNORED) + "\n")
+
+
+def _source(name: str, path: Path, raw: Mapping[str, Any]) -> dict[str, str]:
+    source = {"URL": path.resolve().as_uri()}
+    if name == "raw" and raw.get("DatasetDOI"):
+        source["DOI"] = str(raw["DatasetDOI"])
+    return source

@@ -1,0 +1,127 @@
+"""NIfTI files: read one run at a time, checked, and written so that bytes repeat."""
+
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bids_recon.errors import Status, UserError
+
+VOLUMES_AT_ONCE = 16
+
+
+def open_image(path: Path) -> nib.Nifti1Image:
+    """Open an image without reading its voxels.
+
+    Raises
+    ------
+    UserError
+        If the file is not there, is a link without content, or is no image.
+    """
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            f"{path}: this is a link whose content was not fetched. Fetch it first "
+            f"(for instance with: datalad get {path.name}).",
+            Status.NO_INPUT,
+        )
+    try:
+        return nib.load(path, keep_file_open=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file.", Status.NO_INPUT) from error
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path}: not a readable NIfTI image ({error}). Fetch or make it again."
+        ) from error
+
+
+def same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
+    """Tell whether two images have the same voxels in the same places."""
+    return a.shape[:3] == b.shape[:3] and np.allclose(a.affine, b.affine, atol=1e-3)
+
+
+def describe_grid(image: nib.Nifti1Image) -> str:
+    """Return the shape and voxel size of an image in words."""
+    shape = " x ".join(str(n) for n in image.shape[:3])
+    zooms = " x ".join(f"{zoom:.2f}" for zoom in nib.affines.voxel_sizes(image.affine))
+    origin = ", ".join(f"{value:.1f}" for value in image.affine[:3, 3])
+    return f"{shape} voxels of {zooms} mm with origin ({origin})"
+
+
+def read_volumes(path: Path, mask: np.ndarray) -> np.ndarray:
+    """Read the voxels inside a mask from a 4-D image, a few volumes at a time.
+
+    Parameters
+    ----------
+    path : Path
+        A 4-D image.
+    mask : array of shape (x, y, z), bool
+        The voxels wanted.
+
+    Returns
+    -------
+    array of shape (n_volumes, n_voxels), float32
+
+    Raises
+    ------
+    UserError
+        If the file ends too early or has another grid.
+    """
+    image = open_image(path)
+    if len(image.shape) != 4 or image.shape[:3] != mask.shape:
+        raise UserError(
+            f"{path}: expected a 4-D image on a grid of {mask.shape}, found one of "
+            f"shape {image.shape}."
+        )
+    n_volumes = image.shape[3]
+    values = np.empty((n_volumes, int(mask.sum())), dtype=np.float32)
+    try:
+        for start in range(0, n_volumes, VOLUMES_AT_ONCE):
+            stop = min(start + VOLUMES_AT_ONCE, n_volumes)
+            values[start:stop] = np.asarray(image.dataobj[..., start:stop])[mask].T
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(_cut_short(path, error)) from error
+    return values
+
+
+def read_volume(path: Path) -> tuple[np.ndarray, nib.Nifti1Image]:
+    """Read a 3-D image whole.
+
+    Raises
+    ------
+    UserError
+        If the file ends too early or is not 3-D.
+    """
+    image = open_image(path)
+    try:
+        values = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(_cut_short(path, error)) from error
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
+    if values.ndim != 3:
+        raise UserError(
+            f"{path}: expected a 3-D image, found one of shape {image.shape}."
+        )
+    return values, image
+
+
+def _cut_short(path: Path, error: Exception) -> str:
+    return (
+        f"{path}: the file ends before its last volume or is damaged ({error}). Fetch "
+        "or make it again."
+    )
+
+
+def voxel_positions(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Return where the voxels of a mask lie, (n_voxels, 3) mm."""
+    return nib.affines.apply_affine(affine, np.argwhere(mask)).astype(np.float32)
+
+
+def volumes_image(
+    values: np.ndarray, mask: np.ndarray, affine: np.ndarray
+) -> nib.Nifti1Image:
+    """Put (n_volumes, n_voxels) back on the grid of a mask; NaN outside it."""
+    data = np.full((*mask.shape, len(values)), np.nan, dtype=np.float32)
+    data[mask] = np.asarray(values).T
+    return nib.Nifti1Image(data, affine)

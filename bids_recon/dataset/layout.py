@@ -1,0 +1,337 @@
+"""Find what a dataset holds: participants, runs, events, masks, by their entities."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
+
+from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.settings import Settings
+
+# What tells two runs of one participant apart; the events of a run share these.
+RUN_ENTITIES = [
+    "subject",
+    "session",
+    "task",
+    "acquisition",
+    "ceagent",
+    "reconstruction",
+    "direction",
+    "run",
+    "echo",
+]
+
+FILTER_NAMES = ("bold", "events", "mask", "roi", "betas")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one participant, with the files that belong to it.
+
+    Parameters
+    ----------
+    entities : mapping of str to str
+        The BIDS entities that name the run, and its space.
+    bold : Path
+        Preprocessed BOLD, or single-trial responses where ``given`` is true.
+    table : Path or None
+        The events of the run, or the table of the single-trial responses.
+    mask : Path or None
+        The brain mask in the same space.
+    confounds : Path or None
+        fMRIPrep's table of confounds.
+    metadata : mapping
+        The sidecar of ``bold``, inherited values included.
+    given : bool
+        Whether ``bold`` holds one volume per trial.
+    """
+
+    entities: Mapping[str, str]
+    bold: Path
+    table: Path | None
+    mask: Path | None
+    confounds: Path | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    given: bool = False
+
+    @property
+    def name(self) -> str:
+        """The run's entities without the participant, for messages."""
+        short = {"session": "ses", "task": "task", "run": "run"}
+        parts = [
+            f"{prefix}-{self.entities[key]}"
+            for key, prefix in short.items()
+            if key in self.entities
+        ]
+        return "_".join(parts) or "the only run"
+
+
+@dataclass(frozen=True)
+class RoiFile:
+    """A mask or a segmentation in which regions are found.
+
+    Parameters
+    ----------
+    path : Path
+        A ``_mask.nii.gz`` with a label, or a ``_dseg.nii.gz``.
+    label : str or None
+        The region of a mask; ``None`` for a segmentation.
+    table : Path or None
+        The table of a segmentation.
+    space : str or None
+        The space it says it is in.
+    """
+
+    path: Path
+    label: str | None
+    table: Path | None
+    space: str | None
+
+
+class Dataset:
+    """A BIDS dataset with its derivatives, as far as a run's filters select it.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the run was asked for.
+
+    Raises
+    ------
+    UserError
+        If there is no BIDS dataset, or a derivative is not one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.notes: list[str] = []
+        self.filters = _read_filters(settings.bids_filter_file)
+        self.links: dict[str, Path] = {"raw": settings.bids_dir}
+        _check_root(settings)
+        self.layout = _open(
+            settings.bids_dir, _database(settings, "raw"), is_derivative=False
+        )
+        self.derivatives: dict[str, BIDSLayout] = {}
+        for name, path in self._derivative_paths().items():
+            self.derivatives[name] = _open(
+                path, _database(settings, name), is_derivative=True
+            )
+            self.links[name] = path
+
+    def _derivative_paths(self) -> dict[str, Path]:
+        output_dir = self.settings.output_dir.resolve()
+        if self.settings.derivatives:
+            return dict(_parse_derivative(text) for text in self.settings.derivatives)
+        paths = {}
+        folder = self.settings.bids_dir / "derivatives"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not path.is_dir() or path.resolve() == output_dir:
+                continue
+            if (path / "dataset_description.json").is_file():
+                paths[path.name] = path
+            else:
+                self.notes.append(
+                    f"derivatives/{path.name} has no dataset_description.json and is "
+                    "left out."
+                )
+        return paths
+
+    def participants(self) -> list[str]:
+        """Return the labels of the participants that were asked for and exist.
+
+        Raises
+        ------
+        UserError
+            If one that was asked for does not exist, or there is none at all.
+        """
+        found: set[str] = set(self.layout.get_subjects())
+        for layout in self.derivatives.values():
+            found.update(layout.get_subjects())
+        wanted = [
+            label.removeprefix("sub-") for label in self.settings.participant_label
+        ]
+        missing = sorted(set(wanted) - found)
+        if missing:
+            raise UserError(
+                f"{self.settings.bids_dir}: there is no participant "
+                f"{', '.join(missing)}. {did_you_mean(missing[0], found)}",
+                Status.NOTHING_SELECTED,
+            )
+        if not found:
+            raise UserError(
+                f"{self.settings.bids_dir}: there is no participant in this dataset: "
+                "no folder sub-* in it or in its derivatives.",
+                Status.NOTHING_SELECTED,
+            )
+        return sorted(set(wanted) or found)
+
+    def query(self, subject: str, kind: str, **entities: Any) -> list[Any]:
+        """Return the files of a participant in all derivatives, sorted by path.
+
+        The filters of the command line and of ``--bids-filter-file`` apply.
+        """
+        entities = {"subject": subject, **entities, **self.filters.get(kind, {})}
+        files = [
+            file
+            for layout in self.derivatives.values()
+            for file in layout.get(**entities)
+        ]
+        return sorted(files, key=lambda file: file.path)
+
+    def selected(self, files: list[Any]) -> list[Any]:
+        """Keep the files of the sessions, tasks and runs that were asked for."""
+        settings = self.settings
+        wanted = {
+            "session": [text.removeprefix("ses-") for text in settings.session_label],
+            "task": [text.removeprefix("task-") for text in settings.task_id],
+            "run": [
+                text.removeprefix("run-").lstrip("0") or "0" for text in settings.run_id
+            ],
+        }
+        return [
+            file
+            for file in files
+            if all(
+                not values or _plain(file.entities.get(entity)) in values
+                for entity, values in wanted.items()
+            )
+        ]
+
+    def uri(self, path: Path) -> str:
+        """Return the BIDS URI of a file of this dataset."""
+        for name, root in sorted(
+            self.links.items(), key=lambda item: -len(str(item[1]))
+        ):
+            if path.is_relative_to(root):
+                return f"bids:{name}:{path.relative_to(root).as_posix()}"
+        return path.name
+
+
+def entities_of(file: Any) -> dict[str, str]:
+    """Return the entities of a file that name a run, as text."""
+    return {
+        name: str(file.entities[name])
+        for name in (*RUN_ENTITIES, "space")
+        if name in file.entities
+    }
+
+
+def _plain(value: Any) -> str:
+    text = str(value)
+    return (text.lstrip("0") or "0") if text.isdigit() else text
+
+
+def _check_root(settings: Settings) -> None:
+    root = settings.bids_dir
+    description = root / "dataset_description.json"
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such directory.", Status.NO_INPUT)
+    if settings.skip_bids_validation:
+        return
+    advice = "Add one, or pass --skip-bids-validation."
+    if not description.is_file():
+        raise UserError(
+            f"{root}: not a BIDS dataset: there is no dataset_description.json. "
+            f"{advice}",
+            Status.NOT_BIDS,
+        )
+    try:
+        data = json.loads(description.read_text())
+        missing = [key for key in ("Name", "BIDSVersion") if key not in data]
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{description}: not valid JSON ({error}).", Status.NOT_BIDS
+        ) from error
+    if missing:
+        raise UserError(
+            f"{description}: {' and '.join(missing)} missing, which BIDS requires. "
+            "Add what is missing, or pass --skip-bids-validation.",
+            Status.NOT_BIDS,
+        )
+
+
+def _parse_derivative(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not equals:
+        name, folder = Path(text).name, text
+    path = Path(folder).absolute()
+    if not (path / "dataset_description.json").is_file():
+        raise UserError(
+            f"--derivatives {text}: {path} is not a BIDS derivative: there is no "
+            "dataset_description.json in it.",
+            Status.NO_INPUT,
+        )
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise UserError(
+            f"--derivatives {text!r}: expected NAME=PATH with a NAME of letters and "
+            "digits.",
+            Status.USAGE,
+        )
+    return name, path
+
+
+def _database(settings: Settings, name: str) -> Path | None:
+    root = settings.bids_database_dir
+    return root / name if root else None
+
+
+def _open(root: Path, database: Path | None, is_derivative: bool) -> BIDSLayout:
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=True)
+    # A dataset is often a clone whose pictures of the brain were not fetched; pybids
+    # warns of what it cannot open, which is nothing that this program needs.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return BIDSLayout(
+                root,
+                validate=False,
+                is_derivative=is_derivative,
+                config=["bids", "derivatives"],
+                indexer=indexer,
+                database_path=database,
+                reset_database=False,
+            )
+        except (ValueError, OSError) as error:
+            raise UserError(
+                f"{root}: cannot be read as a BIDS dataset: {error}", Status.NOT_BIDS
+            ) from error
+
+
+def _read_filters(path: Path | None) -> dict[str, dict[str, Any]]:
+    if path is None:
+        return {}
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"{path}: the filter file cannot be read ({error.strerror}).",
+            Status.NO_INPUT,
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {error}", Status.USAGE) from error
+    if not isinstance(data, dict) or not all(
+        isinstance(value, dict) for value in data.values()
+    ):
+        raise UserError(
+            f"{path}: expected a mapping of {', '.join(FILTER_NAMES)} to entities.",
+            Status.USAGE,
+        )
+    for name in data:
+        if name not in FILTER_NAMES:
+            raise UserError(
+                f"{path}: there is no filter {name!r}. "
+                f"{did_you_mean(name, FILTER_NAMES)}",
+                Status.USAGE,
+            )
+    queries = {"Query.NONE": Query.NONE, "Query.ANY": Query.ANY, "*": Query.ANY}
+    return {
+        name: {
+            key: queries.get(value, value) if isinstance(value, str) else value
+            for key, value in entities.items()
+        }
+        for name, entities in data.items()
+    }

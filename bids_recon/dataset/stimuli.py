@@ -1,0 +1,273 @@
+"""Pictures that were shown: found by name below ``stimuli/``, and read."""
+
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from math import gcd
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from bids_recon.dataset.provenance import write_whole
+from bids_recon.dataset.tables import read_table
+from bids_recon.errors import Status, UserError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
+LARGEST = 10_000 * 10_000
+SMALLEST = 8
+"""Blocks are not taken for pixels where fewer than this would be left on a side."""
+
+
+class Stimuli:
+    """The pictures below a folder, looked up as events name them.
+
+    A name may have or lack its folder and its extension.
+
+    Parameters
+    ----------
+    folder : Path
+        ``stimuli/`` of the dataset, or the folder given by ``--stimuli``.
+    mapping : Path, optional
+        A table with the columns ``stimulus`` (what the events say) and ``file`` (the
+        picture below the folder), which comes first.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder.
+    """
+
+    def __init__(self, folder: Path, mapping: Path | None = None) -> None:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: there is no folder of pictures. Put the pictures that were "
+                "shown into stimuli/ of the dataset, or pass --stimuli DIR.",
+                Status.NO_INPUT,
+            )
+        self.folder = folder
+        self._mapping = _read_mapping(mapping)
+        self._by_key: dict[str, list[Path]] = {}
+        for root, _, names in os.walk(folder):
+            for name in names:
+                path = Path(root, name)
+                if path.suffix.lower() in EXTENSIONS:
+                    self._add(path)
+
+    def _add(self, path: Path) -> None:
+        relative = path.relative_to(self.folder)
+        keys = {
+            relative.as_posix(),
+            relative.with_suffix("").as_posix(),
+            relative.name,
+            relative.stem,
+        }
+        for key in keys:
+            self._by_key.setdefault(key, []).append(path)
+
+    def find(self, names: Iterable[str]) -> dict[str, Path]:
+        """Return the file of each name.
+
+        Raises
+        ------
+        UserError
+            If a name leaves the folder, fits several files, or some fit none.
+        """
+        found, missing = {}, []
+        for name in names:
+            path = self._find_one(name)
+            if path is None:
+                missing.append(name)
+            else:
+                found[name] = path
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise UserError(
+                f"{self.folder}: {len(missing)} of {len(missing) + len(found)} "
+                f"pictures that the events name do not exist: "
+                f"{', '.join(missing[:5])}{more}. Looked up with and without folder "
+                "and extension. Say where they are with --stimuli DIR, which column "
+                "names them with --stimulus-column NAME, or which file each is with "
+                "--stimulus-map TSV.",
+                Status.NO_INPUT,
+            )
+        return found
+
+    def _find_one(self, name: str) -> Path | None:
+        wanted = self._mapping.get(name, name)
+        parts = PurePosixPath(wanted.replace("\\", "/") or ".")
+        if parts.is_absolute() or ".." in parts.parts:
+            raise UserError(
+                f"{wanted!r} is not a path below {self.folder}: it leaves the folder "
+                "of pictures. Name pictures relative to it."
+            )
+        path = PurePosixPath(parts.as_posix().removeprefix("stimuli/"))
+        keys = (path.as_posix(), path.name, path.with_suffix("").as_posix(), path.stem)
+        paths = next((self._by_key[key] for key in keys if key in self._by_key), [])
+        paths = sorted(set(paths))
+        if len(paths) > 1:
+            raise UserError(
+                f"{self.folder}: {name!r} may be {paths[0].name} in "
+                f"{' or '.join(str(path.parent) for path in paths[:2])}. Name its "
+                "folder and extension, or say which with --stimulus-map TSV."
+            )
+        if not paths:
+            return None
+        if not paths[0].resolve().is_relative_to(self.folder.resolve()):
+            _check_link(paths[0], self.folder)
+        return paths[0]
+
+
+def _check_link(path: Path, folder: Path) -> None:
+    # A clone keeps file contents beside the dataset, in .git/annex: links there are
+    # part of the dataset. Any other link that leads out of the folder is refused.
+    if not path.exists():
+        raise UserError(
+            f"{path}: this is a link whose content was not fetched. Fetch it first "
+            f"(for instance with: datalad get {path.name}).",
+            Status.NO_INPUT,
+        )
+    if "annex" not in path.resolve().parts:
+        raise UserError(
+            f"{path}: this link leads out of {folder}, to {path.resolve()}. Put the "
+            "picture itself there."
+        )
+
+
+def _read_mapping(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    table = read_table(path, required=("stimulus", "file"))
+    table = table.dropna(subset=["stimulus", "file"])
+    return dict(zip(table["stimulus"], table["file"], strict=True))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Read a picture as RGB.
+
+    Raises
+    ------
+    UserError
+        If the file is no picture, is damaged or is unreasonably large.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > LARGEST:
+                raise UserError(
+                    f"{path}: the picture has {picture.width} x {picture.height} "
+                    "pixels; at most 10,000 x 10,000 are read. Make it smaller."
+                )
+            if picture.mode in ("I", "I;16", "I;16B", "F"):
+                return _from_deep_grey(picture)
+            if "A" in picture.getbands() or "transparency" in picture.info:
+                rgba = picture.convert("RGBA")
+                canvas = Image.new("RGBA", rgba.size, "white")
+                return Image.alpha_composite(canvas, rgba).convert("RGB")
+            return picture.convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+        raise UserError(f"{path}: not a picture that can be read ({error}).") from error
+
+
+def _from_deep_grey(picture: Image.Image) -> Image.Image:
+    values = np.asarray(picture, dtype=np.float64)
+    top = 65535.0 if values.max(initial=0) > 255 else 255.0
+    return Image.fromarray(
+        np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
+    ).convert("RGB")
+
+
+def common_size(paths: Iterable[Path], max_size: int) -> tuple[int, int]:
+    """Return the height and width to which pictures are brought.
+
+    Pictures of one size keep it, or are scaled down to ``max_size`` on the longer side.
+    Patterns that were drawn with blocks for pixels, all alike, come down to one pixel a
+    block, which loses nothing. Pictures of several sizes become squares of the smallest
+    side among them.
+    """
+    paths = list(paths)
+    sizes = {_size(path) for path in paths}
+    if len(sizes) > 1:
+        side = min(max_size, *(min(size) for size in sizes))
+        return side, side
+    height, width = sizes.pop()
+    block = _block(paths, height, width)
+    height, width = height // block, width // block
+    scale = min(1.0, max_size / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+        raise UserError(f"{path}: not a picture that can be read ({error}).") from error
+
+
+def _block(paths: list[Path], height: int, width: int) -> int:
+    """Return the side of the blocks that all pictures are made of; mostly 1."""
+    step = gcd(height, width)
+    for path in paths:
+        if step == 1:
+            return 1
+        pixels = np.asarray(open_picture(path))
+        rows = np.flatnonzero((pixels[1:] != pixels[:-1]).any(axis=(1, 2))) + 1
+        columns = np.flatnonzero((pixels[:, 1:] != pixels[:, :-1]).any(axis=(0, 2))) + 1
+        step = gcd(step, *rows.tolist(), *columns.tolist())
+    most = min(height, width) // SMALLEST
+    return max(k for k in range(1, step + 1) if step % k == 0 and k <= max(most, 1))
+
+
+def read_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read a picture as (3, H, W), RGB, float32 in [0, 1]."""
+    picture = open_picture(path)
+    height, width = size
+    if (picture.height, picture.width) != size:
+        whole = picture.height % height == 0 and picture.width % width == 0
+        # The mean of whole blocks is exact; between pixels, Pillow's filter is smooth.
+        method = Image.Resampling.BOX if whole else Image.Resampling.BICUBIC
+        picture = picture.resize((width, height), method)
+    return (np.asarray(picture, dtype=np.float32) / 255).transpose(2, 0, 1)
+
+
+def load_pictures(
+    paths: list[Path], checksums: list[str], size: tuple[int, int], cache: Path
+) -> np.ndarray:
+    """Read pictures once into a memory-mapped array.
+
+    Parameters
+    ----------
+    paths : list of Path
+        The pictures.
+    checksums : list of str
+        SHA-256 of each, by which the array is found again.
+    size : (height, width)
+        What they are brought to.
+    cache : Path
+        The folder in which the array is kept.
+
+    Returns
+    -------
+    array of shape (n_stimuli, 3, H, W), float32 in [0, 1]
+    """
+    digest = sha256(f"{size} {' '.join(checksums)}".encode()).hexdigest()[:16]
+    target = cache / f"pictures-{digest}.npy"
+    if not target.is_file():
+
+        def write(part: Path) -> None:
+            array = np.lib.format.open_memmap(
+                part, mode="w+", dtype=np.float32, shape=(len(paths), 3, *size)
+            )
+            for row, path in enumerate(paths):
+                array[row] = read_picture(path, size)
+            array.flush()
+
+        write_whole(target, write)
+    return np.load(target, mmap_mode="r")
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Write (3, H, W) in [0, 1] as an 8-bit RGB PNG."""
+    pixels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    write_whole(path, lambda part: image.save(part, format="PNG"))

@@ -1,0 +1,186 @@
+"""What passes between the stages, and the contracts that methods keep."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+Trials: TypeAlias = pd.DataFrame
+"""One row per presentation: session, task, run, onset [s], duration [s], role and
+stimulus, then what the events file had. ``role`` is trial, repeat or imagery."""
+
+TRIAL_COLUMNS = ("session", "task", "run", "onset", "duration", "role", "stimulus")
+
+
+@dataclass(frozen=True)
+class Responses:
+    """One response per trial and voxel.
+
+    Parameters
+    ----------
+    values : array of shape (n_trials, n_voxels), float32
+        May be memory-mapped.
+    trials : Trials
+        The rows of ``values``.
+    xyz : array of shape (n_voxels, 3), mm
+        Where each voxel lies, in ``space``.
+    space : str
+        The label of the BIDS entity ``space``.
+    """
+
+    values: np.ndarray
+    trials: Trials
+    xyz: np.ndarray
+    space: str
+
+    def where(self, rows: np.ndarray) -> Self:
+        """Return the responses of some trials, by position or by mask."""
+        return replace(
+            self,
+            values=self.values[rows],
+            trials=self.trials.iloc[_positions(rows)].reset_index(drop=True),
+        )
+
+    def within(self, mask: np.ndarray) -> Self:
+        """Return the responses of the voxels that ``mask`` (n_voxels,) marks."""
+        return replace(
+            self,
+            values=np.ascontiguousarray(self.values[:, mask]),
+            xyz=self.xyz[mask],
+        )
+
+    def average(self) -> Self:
+        """Return one mean response per stimulus, in order of first presentation.
+
+        The table keeps the first presentation of each stimulus and gains the column
+        ``n_repeats``.
+        """
+        codes, stimuli = pd.factorize(self.trials["stimulus"])
+        counts = np.bincount(codes, minlength=len(stimuli))
+        sums = np.zeros((len(stimuli), self.values.shape[1]), dtype=np.float64)
+        np.add.at(sums, codes, self.values)
+        trials = self.trials.drop_duplicates("stimulus").reset_index(drop=True)
+        return replace(
+            self,
+            values=(sums / counts[:, None]).astype(np.float32),
+            trials=trials.assign(n_repeats=counts),
+        )
+
+
+def join_responses(parts: list[Responses]) -> Responses:
+    """Stack responses that share their voxels, in the order given."""
+    return replace(
+        parts[0],
+        values=np.concatenate([part.values for part in parts]),
+        trials=pd.concat([part.trials for part in parts], ignore_index=True),
+    )
+
+
+def _positions(rows: np.ndarray) -> np.ndarray:
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
+@dataclass(frozen=True)
+class Features:
+    """Target features of the stimuli.
+
+    Parameters
+    ----------
+    name : str
+        The name of the feature space.
+    values : array of shape (n_stimuli, *shape)
+        May be memory-mapped.
+    stimuli : array of shape (n_stimuli,)
+        What each row is of.
+    """
+
+    name: str
+    values: np.ndarray
+    stimuli: np.ndarray
+
+    def of(self, stimuli: np.ndarray) -> np.ndarray:
+        """Return the features of each of ``stimuli``, (len(stimuli), *shape)."""
+        return self.values[pd.Index(self.stimuli).get_indexer(stimuli)]
+
+
+Scores: TypeAlias = pd.DataFrame
+"""Tidy: subject session task roi recipe profile metric stimulus value."""
+
+
+class ResponseEstimator(Protocol):
+    """A BOLD run to one response per trial."""
+
+    def estimate(
+        self,
+        bold: np.ndarray,
+        trials: Trials,
+        repetition_time: float,
+        confounds: np.ndarray | None,
+        start_time: float,
+    ) -> np.ndarray:
+        """Map bold (n_volumes, n_voxels) to (n_trials, n_voxels)."""
+        ...
+
+
+class FeatureSpace(Protocol):
+    """Pictures (n, 3, H, W) to target features (n, *shape)."""
+
+    def fit(self, pictures: np.ndarray) -> Self:
+        """Learn what the space needs from training pictures."""
+        ...
+
+    def encode(self, pictures: np.ndarray) -> np.ndarray:
+        """Return (n, *shape)."""
+        ...
+
+
+class Decoder(Protocol):
+    """Responses (n_trials, n_voxels) to features (n_trials, *shape)."""
+
+    def fit(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> Self:
+        """Learn from training trials; trials of one group are never split inside."""
+        ...
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return (n_trials, *shape)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decoded features together with the space they live in.
+
+    Parameters
+    ----------
+    values : array of shape (n_trials, *shape)
+        What a decoder predicted.
+    space : FeatureSpace
+        The space, as fitted to the training pictures of these trials.
+    """
+
+    values: np.ndarray
+    space: FeatureSpace
+
+
+class Generator(Protocol):
+    """Decoded features to pictures. ``fit(decoded, pictures)`` is optional.
+
+    ``fit`` gets what decoders predict for training trials that they were not fitted
+    on, and the pictures (n_trials, 3, H, W) that were shown in them.
+    """
+
+    needs: tuple[str, ...]
+
+    def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:
+        """Return pictures (n_trials, 3, H, W), RGB, float32 in [0, 1]."""
+        ...
+
+
+class Metric(Protocol):
+    """How alike pairs of pictures are."""
+
+    def __call__(self, seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+        """Map two (n, 3, H, W) to (n,)."""
+        ...

@@ -1,0 +1,12 @@
+"""Responses to features."""
+
+from types import MappingProxyType
+
+DECODERS = MappingProxyType(
+    {
+        "ridge": "bids_recon.decoders.ridge:Ridge",
+        "sparse": "bids_recon.decoders.sparse:Sparse",
+        "sparse_logistic": "bids_recon.decoders.sparse_logistic:SparseLogistic",
+        "univariate": "bids_recon.decoders.univariate:Univariate",
+    }
+)

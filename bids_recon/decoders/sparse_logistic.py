@@ -1,0 +1,125 @@
+"""Local decoders as published: sparse multinomial logistic regression."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from bids_recon.decoders.sparse import best_voxels
+from bids_recon.errors import Status, UserError
+
+MOST_VALUES = 32
+
+
+@dataclass
+class SparseLogistic:
+    """Predict the expected value of targets that take few values.
+
+    Parameters
+    ----------
+    C : float
+        Inverse strength of the L1 penalty.
+    k_best : int
+        How many voxels each target is read from, those with the highest F for it.
+    max_iter : int
+        When to stop.
+
+    References
+    ----------
+    Miyawaki et al. (2008), Neuron 60, 915-929. There, the sparseness comes from an
+    automatic relevance determination prior; here, from an L1 penalty.
+    """
+
+    C: float = 10.0
+    k_best: int = 100
+    max_iter: int = 1000
+
+    def fit(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> Self:  # noqa: ARG002
+        """Learn from X (n_trials, n_voxels), Y (n_trials, *shape).
+
+        Raises
+        ------
+        UserError
+            If a target takes too many values to be classes.
+        """
+        self.shape_ = Y.shape[1:]
+        Y = Y.reshape(len(Y), -1)
+        classes = [np.unique(np.round(y, 6), return_inverse=True) for y in Y.T]
+        most = max(len(values) for values, _ in classes)
+        if most > MOST_VALUES:
+            raise UserError(
+                f"sparse_logistic: a target takes {most} values, and at most "
+                f"{MOST_VALUES} can be classes. It is made for binary pictures; use "
+                "the decoder sparse or ridge for others.",
+                Status.USAGE,
+            )
+        n_targets = Y.shape[1]
+        self.values_ = np.zeros((n_targets, most))
+        k_best = min(self.k_best, X.shape[1])
+        self.coef_ = np.zeros((n_targets, most, k_best))
+        self.voxels_ = np.zeros((n_targets, k_best), dtype=np.int64)
+        self.intercept_ = np.full((n_targets, most), -np.inf)
+        # Patches that no training picture tells apart share one fit.
+        fitted: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for target, (values, codes) in enumerate(classes):
+            self.values_[target, : len(values)] = values
+            self.intercept_[target, : len(values)] = 0.0
+            if len(values) > 1:
+                key = codes.tobytes()
+                if key not in fitted:
+                    chosen = best_voxels(X, values[codes], k_best)
+                    fitted[key] = (chosen, *self._fit_one(X[:, chosen], codes))
+                self.voxels_[target], coef, intercept = fitted[key]
+                self.coef_[target, : len(values)] = coef
+                self.intercept_[target, : len(values)] = intercept
+        return self
+
+    def _fit_one(
+        self, X: np.ndarray, codes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        model = LogisticRegression(
+            l1_ratio=1.0,
+            C=self.C,
+            solver="saga",
+            max_iter=self.max_iter,
+            tol=1e-3,
+            random_state=0,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X.astype(np.float64), codes)
+        if len(model.classes_) == 2:
+            # Two classes have one row of coefficients, that of the second.
+            zeros = np.zeros_like(model.coef_)
+            return np.vstack([zeros, model.coef_]), np.append(0.0, model.intercept_)
+        return model.coef_, model.intercept_
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return expected features (n_trials, *shape), float32."""
+        values = np.empty((len(X), len(self.coef_)), dtype=np.float32)
+        for target, coef in enumerate(self.coef_):
+            chosen = X[:, self.voxels_[target]].astype(np.float64)
+            logits = chosen @ coef.T + self.intercept_[target]
+            values[:, target] = softmax(logits, axis=1) @ self.values_[target]
+        return values.reshape(len(X), *self.shape_)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned, as arrays."""
+        return {
+            "coef": self.coef_,
+            "intercept": self.intercept_,
+            "values": self.values_,
+            "voxels": self.voxels_,
+            "shape": np.asarray(self.shape_, dtype=np.int64),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> Self:
+        """Take over what was learned."""
+        self.coef_, self.intercept_ = state["coef"], state["intercept"]
+        self.values_, self.voxels_ = state["values"], state["voxels"]
+        self.shape_ = tuple(int(size) for size in state["shape"])
+        return self

@@ -1,0 +1,115 @@
+"""How alike pairs of pictures are: (n, 3, H, W) twice to (n,)."""
+
+import numpy as np
+from skimage.metrics import structural_similarity
+
+THRESHOLD = 0.5
+SSIM_WINDOW = 7
+
+
+def _flat(pictures: np.ndarray) -> np.ndarray:
+    return np.asarray(pictures, dtype=np.float64).reshape(len(pictures), -1)
+
+
+def _normalised(pictures: np.ndarray) -> np.ndarray:
+    """Return pictures with zero mean and unit norm; constant ones are all zero."""
+    flat = _flat(pictures)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.divide(flat, norms, out=np.zeros_like(flat), where=norms > 1e-9)
+
+
+def pixel_correlation(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Pearson correlation over all values; 0 where a picture is constant."""
+    return (_normalised(seen) * _normalised(reconstructed)).sum(axis=1)
+
+
+def correlation_matrix(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Return the correlation of every reconstruction with every candidate.
+
+    Parameters
+    ----------
+    seen : array of shape (n_candidates, 3, H, W)
+        Candidates.
+    reconstructed : array of shape (n, 3, H, W)
+        Reconstructions.
+
+    Returns
+    -------
+    array of shape (n, n_candidates)
+    """
+    return _normalised(reconstructed) @ _normalised(seen).T
+
+
+def mse(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Mean squared error over all values."""
+    return ((_flat(seen) - _flat(reconstructed)) ** 2).mean(axis=1)
+
+
+def ssim(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Structural similarity of the grey pictures.
+
+    A uniform window of 7 pixels, or the largest odd one that fits into smaller
+    pictures; data range 1. Pictures of fewer than 3 pixels a side have none (NaN).
+
+    References
+    ----------
+    Wang et al. (2004), IEEE Transactions on Image Processing 13, 600-612.
+    """
+    grey = [
+        np.asarray(part, dtype=np.float64).mean(axis=1)
+        for part in (seen, reconstructed)
+    ]
+    side = min(grey[0].shape[1:])
+    if side < 3:
+        return np.full(len(seen), np.nan)
+    window = min(SSIM_WINDOW, side if side % 2 else side - 1)
+    return np.array(
+        [
+            structural_similarity(a, b, win_size=window, data_range=1.0)
+            for a, b in zip(*grey, strict=True)
+        ]
+    )
+
+
+def is_binary(pictures: np.ndarray) -> bool:
+    """Tell whether pictures are black and white only, and grey."""
+    pictures = np.asarray(pictures)
+    return bool(
+        np.isin(pictures, (0.0, 1.0)).all() and (pictures == pictures[:, :1]).all()
+    )
+
+
+def _counts(
+    seen: np.ndarray, reconstructed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return true and false positives, false and true negatives, each (n,)."""
+    truth = _flat(np.asarray(seen).mean(axis=1)) > THRESHOLD
+    guess = _flat(np.asarray(reconstructed).mean(axis=1)) > THRESHOLD
+    return (
+        (truth & guess).sum(axis=1).astype(float),
+        (~truth & guess).sum(axis=1).astype(float),
+        (truth & ~guess).sum(axis=1).astype(float),
+        (~truth & ~guess).sum(axis=1).astype(float),
+    )
+
+
+def patch_accuracy(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Share of pixels on the right side of one half."""
+    tp, fp, fn, tn = _counts(seen, reconstructed)
+    return (tp + tn) / (tp + fp + fn + tn)
+
+
+def f1(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """F1 of the bright pixels; 0 where neither picture has any."""
+    tp, fp, fn, _ = _counts(seen, reconstructed)
+    total = 2 * tp + fp + fn
+    return np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
+
+
+def mcc(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Matthews correlation of the bright pixels; 0 where it is undefined."""
+    tp, fp, fn, tn = _counts(seen, reconstructed)
+    norm = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    product = tp * tn - fp * fn
+    return np.divide(product, norm, out=np.zeros_like(tp), where=norm > 0)

@@ -1,0 +1,279 @@
+"""Which trials are learned on and which are tested."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+import numpy as np
+import pandas as pd
+
+from bids_recon.datatypes import Trials
+from bids_recon.errors import Status, UserError, did_you_mean
+
+TRAIN_WORDS = ("train", "training", "trn")
+TEST_WORDS = ("test", "testing", "tst", "val", "validation")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way to divide the trials.
+
+    Parameters
+    ----------
+    name : str
+        What the outputs say in their column ``split``.
+    train, test : array of int
+        Positions of trials.
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Split:
+    """All folds of a rule.
+
+    Parameters
+    ----------
+    rule : str
+        The rule as it was asked for.
+    folds : tuple of Fold
+        In every fold, no trial is on both sides.
+    groups : array of shape (n_trials,)
+        What inner folds keep together: the picture, or the unit that is held out.
+    shares_pictures : bool
+        Whether a picture may be on both sides, as the rule says.
+    sentence : str
+        The rule in words, for the report.
+    """
+
+    rule: str
+    folds: tuple[Fold, ...]
+    groups: np.ndarray
+    shares_pictures: bool
+    sentence: str
+
+
+def make_split(rule: str | None, trials: Trials, seed: int) -> Split:
+    """Divide trials by a rule.
+
+    Parameters
+    ----------
+    rule : str or None
+        ``kfold:K`` over pictures, ``leave-one-picture-out``, ``run``, ``session``,
+        ``task``, ``column:NAME``, or ``train=A,B/test=C`` with sessions. ``None`` takes
+        the column ``split`` where the trials have it, else ``kfold:10``.
+    trials : Trials
+        The trials, all of which have a picture.
+    seed : int
+        Which pictures go together in ``kfold``.
+
+    Raises
+    ------
+    UserError
+        If the rule is unknown, does not fit the trials, leaves a side empty, or would
+        put a picture on both sides without saying so.
+    """
+    if rule is None:
+        rule = "column:split" if _has_split_column(trials) else "kfold:10"
+    kind, _, argument = rule.partition(":")
+    if rule.startswith("train="):
+        return _by_sessions(rule, trials)
+    makers: dict[str, Callable[[], Split]] = {
+        "kfold": lambda: _kfold(rule, argument, trials, seed),
+        "leave-one-picture-out": lambda: _leave_one_out(rule, trials),
+        "run": lambda: _by_unit(rule, trials),
+        "session": lambda: _by_unit(rule, trials),
+        "task": lambda: _by_unit(rule, trials),
+        "column": lambda: _by_column(rule, argument, trials),
+    }
+    if kind not in makers:
+        known = [*makers, "train=SESSIONS/test=SESSIONS"]
+        raise UserError(
+            f"--split {rule!r} is no rule. {did_you_mean(kind, known)}", Status.USAGE
+        )
+    return makers[kind]()
+
+
+def _has_split_column(trials: Trials) -> bool:
+    return "split" in trials and trials["split"].notna().all()
+
+
+def _kfold(rule: str, argument: str, trials: Trials, seed: int) -> Split:
+    try:
+        n_folds = int(argument or 10)
+    except ValueError:
+        n_folds = 0
+    if n_folds < 2:
+        raise UserError(
+            f"--split {rule!r}: expected kfold:K with K from 2, such as kfold:10.",
+            Status.USAGE,
+        )
+    pictures = np.unique(trials["stimulus"].to_numpy(str))
+    _need_two(pictures, rule)
+    n_folds = min(n_folds, len(pictures))
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    fold_of = pd.Series(np.arange(len(pictures)) % n_folds, index=pictures[order])
+    codes = fold_of.loc[trials["stimulus"].astype(str)].to_numpy()
+    folds = tuple(
+        _fold(f"fold-{index + 1:02d}", codes != index, codes == index)
+        for index in range(n_folds)
+    )
+    sentence = (
+        f"The {len(pictures)} pictures were divided into {n_folds} parts at random; "
+        "each part was reconstructed by decoders trained on the others, so that no "
+        "picture is on both sides."
+    )
+    return _over_pictures(rule, folds, trials, sentence)
+
+
+def _leave_one_out(rule: str, trials: Trials) -> Split:
+    names = trials["stimulus"].to_numpy(str)
+    pictures = np.unique(names)
+    _need_two(pictures, rule)
+    folds = tuple(
+        _fold(f"picture-{index + 1:04d}", names != picture, names == picture)
+        for index, picture in enumerate(pictures)
+    )
+    sentence = (
+        f"Each of the {len(pictures)} pictures was reconstructed by decoders trained "
+        "on all others. A fold has one picture, so identification is among the "
+        "pictures of all folds, most of which its decoders were trained on."
+    )
+    return _over_pictures(rule, folds, trials, sentence)
+
+
+def _by_unit(unit: str, trials: Trials) -> Split:
+    columns = ["session", "task", "run"] if unit == "run" else [unit]
+    keys = trials[columns].astype(str)
+    prefixes = {"session": "ses", "task": "task", "run": "run"}
+    labels = keys.apply(
+        lambda row: "_".join(
+            f"{prefixes[name]}-{row[name]}" for name in columns if row[name] != "n/a"
+        ),
+        axis=1,
+    )
+    names = labels.to_numpy(str)
+    units = np.unique(names)
+    if len(units) < 2:
+        raise UserError(
+            f"--split {unit}: there is one {unit} only ({units[0]}), and nothing to "
+            "hold out. Use --split kfold:10.",
+            Status.USAGE,
+        )
+    folds = tuple(_fold(name, names != name, names == name) for name in units)
+    shared = any(_pictures_on_both_sides(fold, trials) for fold in folds)
+    note = (
+        "Pictures repeat between them: a picture that is tested was also learned on, "
+        "in other trials, so these scores say how well known pictures are told "
+        "apart, not how well new ones are reconstructed."
+        if shared
+        else "No picture is on both sides."
+    )
+    sentence = (
+        f"Each of the {len(units)} {unit}s was reconstructed by decoders trained on "
+        f"the others. {note}"
+    )
+    groups = names if shared else trials["stimulus"].to_numpy(str)
+    return Split(unit, folds, groups, shared, sentence)
+
+
+def _by_column(rule: str, column: str, trials: Trials) -> Split:
+    if column not in trials:
+        raise UserError(
+            f"--split {rule!r}: the events have no column {column!r}. "
+            f"{did_you_mean(column, trials.columns)}",
+            Status.USAGE,
+        )
+    values = trials[column].astype("string").fillna("n/a").to_numpy(str)
+    lower = np.char.lower(values)
+    train, test = np.isin(lower, TRAIN_WORDS), np.isin(lower, TEST_WORDS)
+    if train.any() and test.any():
+        folds: tuple[Fold, ...] = (_fold("test", train, test),)
+        sentence = (
+            f"The column {column!r} of the events says which trials are for training "
+            f"({train.sum()}) and which for test ({test.sum()}); no picture is on both "
+            "sides."
+        )
+    else:
+        names = np.unique(values)
+        if len(names) < 2:
+            raise UserError(
+                f"--split {rule!r}: the column has one value only ({names[0]!r}). "
+                "Expected train and test, or several values to hold out in turn.",
+                Status.USAGE,
+            )
+        folds = tuple(_fold(name, values != name, values == name) for name in names)
+        sentence = (
+            f"Each of the {len(names)} values of the column {column!r} was held out in "
+            "turn; no picture is on both sides."
+        )
+    return _over_pictures(rule, folds, trials, sentence)
+
+
+def _by_sessions(rule: str, trials: Trials) -> Split:
+    parts = dict(part.partition("=")[::2] for part in rule.split("/") if "=" in part)
+    if set(parts) != {"train", "test"}:
+        raise UserError(
+            f"--split {rule!r}: expected train=SESSIONS/test=SESSIONS, with labels "
+            "separated by commas; * stands for any letters.",
+            Status.USAGE,
+        )
+    sessions = trials["session"].to_numpy(str)
+    masks = {}
+    for side, patterns in parts.items():
+        labels = [text.removeprefix("ses-") for text in patterns.split(",") if text]
+        masks[side] = np.array(
+            [any(fnmatch(name, label) for label in labels) for name in sessions]
+        )
+        if not masks[side].any():
+            raise UserError(
+                f"--split {rule!r}: no trial is in the sessions for {side}. There "
+                f"are: {', '.join(np.unique(sessions))}.",
+                Status.USAGE,
+            )
+    if (masks["train"] & masks["test"]).any():
+        raise UserError(f"--split {rule!r}: a session is on both sides.", Status.USAGE)
+    fold = _fold("test", masks["train"], masks["test"])
+    sentence = (
+        f"Decoders were trained on {len(fold.train)} trials of the sessions "
+        f"{parts['train']} and tested on {len(fold.test)} trials of {parts['test']}; "
+        "no picture is on both sides."
+    )
+    return _over_pictures(rule, (fold,), trials, sentence)
+
+
+def _over_pictures(
+    rule: str, folds: tuple[Fold, ...], trials: Trials, sentence: str
+) -> Split:
+    for fold in folds:
+        shared = _pictures_on_both_sides(fold, trials)
+        if shared:
+            raise UserError(
+                f"--split {rule!r} puts {len(shared)} pictures into training and "
+                f"test ({', '.join(shared[:5])}). Split over pictures "
+                "(--split kfold:10), or hold out runs (--split run), which allows it "
+                "and says so in the report.",
+                Status.USAGE,
+            )
+    return Split(rule, folds, trials["stimulus"].to_numpy(str), False, sentence)
+
+
+def _pictures_on_both_sides(fold: Fold, trials: Trials) -> list[str]:
+    names = trials["stimulus"].to_numpy(str)
+    return sorted(set(names[fold.train]) & set(names[fold.test]))
+
+
+def _fold(name: str, train: np.ndarray, test: np.ndarray) -> Fold:
+    return Fold(name, np.flatnonzero(train), np.flatnonzero(test))
+
+
+def _need_two(pictures: np.ndarray, rule: str) -> None:
+    if len(pictures) < 2:
+        raise UserError(
+            f"--split {rule!r}: all trials show the same picture ({pictures[0]}), and "
+            "none is left to test on.",
+            Status.BAD_DATA,
+        )

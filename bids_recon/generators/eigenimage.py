@@ -1,0 +1,29 @@
+"""Pictures from the inverse of a feature space."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from bids_recon.datatypes import Decoded
+
+
+@dataclass
+class EigenimageGenerator:
+    """Let the feature space turn decoded features back into pictures.
+
+    Serves every space that has ``decode``, such as ``eigenimage`` and ``pixels``.
+
+    Parameters
+    ----------
+    features : str
+        Which decoded features to use.
+    """
+
+    features: str = "eigenimage"
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+
+    def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:  # noqa: ARG002
+        """Return pictures (n_trials, 3, H, W)."""
+        features = decoded["features"]
+        return features.space.decode(features.values)

@@ -1,0 +1,1 @@
+"""Figures, and the YAML lists from which nireports puts pages together."""

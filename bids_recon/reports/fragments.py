@@ -1,0 +1,98 @@
+"""Pieces of HTML for reports; all text from outside is escaped."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from math import isfinite
+
+import pandas as pd
+
+METRIC_WORDS = {
+    "pixel_correlation": ("Pixel correlation", "higher"),
+    "ssim": ("Structural similarity (SSIM)", "higher"),
+    "mse": ("Mean squared error", "lower"),
+    "two_way_identification": ("Two-way identification", "higher"),
+    "top1_identification": ("Identification, first of n", "higher"),
+    "patch_accuracy": ("Pixels on the right side of ½", "higher"),
+    "f1": ("F1 of bright pixels", "higher"),
+    "mcc": ("Matthews correlation of bright pixels", "higher"),
+}
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; cells are escaped."""
+    head = "".join(f"<th>{escape(text)}</th>" for text in headers)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return (
+        '<div class="wide"><table><thead><tr>'
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def pairs(data: Mapping[str, object]) -> str:
+    """Return a list of names and values; both are escaped."""
+    items = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>"
+        for name, value in data.items()
+    )
+    return f"<dl>{items}</dl>"
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """Return a paragraph; its text is escaped."""
+    return f'<p class="{escape(kind)}">{escape(text)}</p>'
+
+
+def bullet_list(lines: Iterable[str], kind: str = "") -> str:
+    """Return a list; its lines are escaped."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul class="{escape(kind)}">{items}</ul>'
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number for a reader; n/a where there is none."""
+    if value is None or not isfinite(float(value)):
+        return "n/a"
+    return f"{float(value):.{digits}f}"
+
+
+def score_table(scores: pd.DataFrame) -> str:
+    """Return the scores of one analysis, with chance, intervals and floors."""
+    rows = []
+    for row in scores.to_dict("records"):
+        words, better = METRIC_WORDS.get(row["metric"], (row["metric"], "higher"))
+        if row["metric"] == "top1_identification":
+            words += f" = {_count(row['n_candidates'])}"
+        interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"
+        p_value = row["p_value"]
+        rows.append(
+            (
+                words,
+                number(row["value"]),
+                interval if "n/a" not in interval else "n/a",
+                number(row["chance"]),
+                "n/a" if pd.isna(p_value) else f"{p_value:.2g}",
+                number(row["floor"]),
+                better,
+                f"{row['n']} of {row['n_pictures']} pictures",
+            )
+        )
+    headers = (
+        "Metric",
+        "Mean",
+        "95 % interval",
+        "Chance",
+        "p",
+        "Floor",
+        "Better is",
+        "Reconstructions",
+    )
+    return table(headers, rows)
+
+
+def _count(value: object) -> str:
+    if pd.isna(value):
+        return "n/a"
+    return str(int(value)) if isinstance(value, float) else str(value)

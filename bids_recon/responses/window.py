@@ -1,0 +1,69 @@
+"""The mean signal of a window after each trial's onset."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nilearn.signal import clean
+
+from bids_recon.datatypes import Trials
+
+UNITS = {"percent": "psc", "z": "zscore_sample"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Average the volumes of a block, shifted by a lag.
+
+    Parameters
+    ----------
+    lag : float, s
+        How long the haemodynamic response takes.
+    unit : {'percent', 'z'}
+        Percent of the run's mean, or standard deviations of the run.
+    detrend : bool
+        Whether the run's linear trend is removed.
+
+    References
+    ----------
+    Miyawaki et al. (2008), Neuron 60, 915-929: blocks shifted by 4 s and averaged.
+    """
+
+    lag: float = 4.0
+    unit: str = "percent"
+    detrend: bool = True
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ValueError(f"unit is one of {tuple(UNITS)}, not {self.unit!r}")
+
+    def estimate(
+        self,
+        bold: np.ndarray,
+        trials: Trials,
+        repetition_time: float,
+        confounds: np.ndarray | None = None,
+        start_time: float = 0.0,
+    ) -> np.ndarray:
+        """Map bold (n_volumes, n_voxels) to (n_trials, n_voxels).
+
+        A trial whose window holds no volume gets NaN.
+        """
+        signal = clean(
+            bold,
+            detrend=self.detrend,
+            standardize=UNITS[self.unit],
+            confounds=confounds,
+            ensure_finite=False,
+        )
+        times = start_time + repetition_time * np.arange(len(bold))
+        own = trials[trials["role"].isin(("trial", "repeat", "imagery"))]
+        result = np.full((len(own), bold.shape[1]), np.nan, dtype=bold.dtype)
+        for row, (onset, duration) in enumerate(
+            zip(own["onset"], own["duration"], strict=True)
+        ):
+            begin = onset + self.lag
+            end = begin + max(duration, repetition_time)
+            inside = (times > begin - 1e-6) & (times < end - 1e-6)
+            if inside.any():
+                result[row] = signal[inside].mean(axis=0)
+        return result

@@ -1,0 +1,1 @@
+"""Datasets with a known answer, as BIDS: the demo and the tests."""

@@ -1,0 +1,40 @@
+"""What would run: runs, trials, pictures and voxels, without writing anything."""
+
+from bids_recon.dataset.images import open_image, read_volume
+from bids_recon.errors import UserError
+from bids_recon.settings import RoiSet
+from bids_recon.stages.plan import Plan
+from bids_recon.stages.rois import region
+
+
+def describe(plan: Plan) -> str:
+    """Return in words what a participant's jobs would be."""
+    lines = [f"sub-{plan.subject}: {len(plan.runs)} runs in space {plan.space}"]
+    for run in plan.runs:
+        roles = run.trials["role"].value_counts().sort_index()
+        events = ", ".join(f"{count} {role}" for role, count in roles.items())
+        lines.append(
+            f"  {run.run.name}: {run.n_volumes} volumes, {events} ({run.run.bold.name})"
+        )
+    lines.append(f"  pictures: {len(plan.pictures)} distinct")
+    for analysis in plan.analyses:
+        voxels = ", ".join(
+            f"{roi.name} {_count(plan, roi)}" for roi in analysis.roi_sets
+        )
+        lines.append(
+            f"  recipe {analysis.recipe.name}: responses by "
+            f"{plan.estimator(analysis.recipe).name}, voxels: {voxels}"
+        )
+    lines += [f"  note: {note}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def _count(plan: Plan, roi: RoiSet) -> str:
+    run = plan.runs[0].run
+    try:
+        inside = region(plan, roi, open_image(run.bold))
+        if run.mask is not None:
+            inside = inside & (read_volume(run.mask)[0] > 0.5)
+    except UserError as error:
+        return f"cannot be found ({error.message})"
+    return f"{int(inside.sum()):,}"

@@ -1,0 +1,169 @@
+"""The group level: all participants of an output directory in one table and page."""
+
+import json
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from bids_recon.dataset.provenance import write_text, write_whole
+from bids_recon.dataset.tables import read_table, table_text
+from bids_recon.errors import Status, UserError
+from bids_recon.reports import figures
+from bids_recon.reports.citations import citations
+from bids_recon.reports.fragments import (
+    METRIC_WORDS,
+    bullet_list,
+    number,
+    paragraph,
+    table,
+)
+from bids_recon.reports.page import write_page
+from bids_recon.settings import Settings
+from bids_recon.stages.report import SCORE_COLUMNS
+
+NAMES = ("subject", "task", "roi", "recipe")
+
+
+def group_stage(settings: Settings) -> Path:
+    """Collect the tables of all participants and write the group's page.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    UserError
+        If no participant has scores.
+    """
+    output_dir = settings.output_dir
+    wanted = [label.removeprefix("sub-") for label in settings.participant_label]
+    metrics = _collect(output_dir, "metrics", wanted)
+    recon = _collect(output_dir, "recon", wanted)
+    if metrics.empty:
+        raise UserError(
+            f"{output_dir}: no participant has scores. Run the participant level "
+            "first: bids-recon BIDS_DIR OUTPUT_DIR participant",
+            Status.NO_INPUT,
+        )
+    write_text(output_dir / "group_metrics.tsv", table_text(metrics))
+    write_text(output_dir / "group_recon.tsv", table_text(recon))
+    folder = output_dir / "figures"
+    pieces = _pieces(output_dir, metrics)
+    for path, write in pieces.items():
+        write_whole(path, write)
+    for path in folder.iterdir():
+        if path not in pieces:
+            path.unlink()
+    page = output_dir / "group.html"
+    write_whole(page, lambda part: write_page(output_dir, folder, part.name, "group"))
+    return page
+
+
+def _collect(output_dir: Path, suffix: str, wanted: list[str]) -> pd.DataFrame:
+    parts = []
+    for path in sorted(output_dir.glob(f"sub-*/recon/sub-*_{suffix}.tsv")):
+        entities = dict(
+            piece.split("-", 1) for piece in path.stem.split("_") if "-" in piece
+        )
+        if wanted and entities["sub"] not in wanted:
+            continue
+        sidecar = json.loads(
+            path.with_name(
+                path.name.replace(f"_{suffix}.tsv", "_recon.json")
+            ).read_text()
+        )
+        part = read_table(path, numeric=SCORE_COLUMNS if suffix == "metrics" else ())
+        part = part.rename(columns={"task": "trial_task"})
+        part.insert(0, "recipe", sidecar["Recipe"]["name"])
+        part.insert(0, "roi", entities["label"])
+        part.insert(0, "task", entities.get("task"))
+        part.insert(0, "subject", entities["sub"])
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _pieces(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
+    folder = output_dir / "figures"
+
+    def html(text: str) -> object:
+        return lambda part: part.write_text(text)
+
+    subjects = sorted(metrics["subject"].unique())
+    pages = {name: (output_dir / f"sub-{name}.html").is_file() for name in subjects}
+    links = "".join(
+        f'<li><a href="sub-{name}.html">sub-{name}</a></li>'
+        for name, exists in pages.items()
+        if exists
+    )
+    read = paragraph(f"{len(subjects)} participants with scores.") + f"<ul>{links}</ul>"
+    pieces = {folder / "desc-read_about.html": html(read)}
+    without = [
+        path.stem
+        for path in sorted(output_dir.glob("sub-*.html"))
+        if path.stem.removeprefix("sub-") not in subjects
+    ]
+    if without:
+        lines = [f"{name} has a page but no scores; see there why." for name in without]
+        pieces[folder / "desc-problems_about.html"] = html(bullet_list(lines, "failed"))
+    for index, metric in enumerate(dict.fromkeys(metrics["metric"])):
+        rows = metrics[metrics["metric"] == metric]
+        words, better = METRIC_WORDS.get(metric, (metric, "higher"))
+        # The order of the metrics is kept by a number in front.
+        desc = f"{index:02d}{metric.replace('_', '')}"
+        heading = f"<h3>{words} ({better} is better)</h3>"
+        pieces[folder / f"desc-{desc}_heading.html"] = html(heading)
+        pieces[folder / f"desc-{desc}_scores.svg"] = lambda part, rows=rows, m=metric: (
+            figures.save(figures.scores_by_participant(rows, m), part)
+        )
+    pieces[folder / "desc-table_about.html"] = html(_summary(metrics))
+    recipes = _cited(output_dir)
+
+    pieces[folder / "desc-cite_about.html"] = html(
+        f"<pre>{escape(citations(recipes)[0])}</pre>"
+    )
+    return pieces
+
+
+def _cited(output_dir: Path) -> set[str]:
+    return {
+        key
+        for path in output_dir.glob("sub-*/recon/*_recon.json")
+        for key in json.loads(path.read_text()).get("Cite", [])
+    }
+
+
+def _summary(metrics: pd.DataFrame) -> str:
+    rows = []
+    groups = metrics.groupby(["recipe", "roi", "profile", "metric"], sort=False)
+    for (recipe, roi, profile, metric), part in groups:
+        significant = (part["p_value"] < 0.05).sum()
+        rows.append(
+            (
+                recipe,
+                roi,
+                profile,
+                METRIC_WORDS.get(metric, (metric, ""))[0],
+                number(part["value"].mean()),
+                f"{number(part['value'].min())} to {number(part['value'].max())}",
+                number(part["chance"].mean()),
+                f"{significant} of {len(part)}",
+            )
+        )
+    headers = (
+        "Recipe",
+        "Regions",
+        "Profile",
+        "Metric",
+        "Mean",
+        "Lowest to highest",
+        "Chance",
+        "Participants with p < 0.05",
+    )
+    note = paragraph(
+        "Means over participants. p-values are each participant's own; none is given "
+        "for the group, because few participants do not allow one."
+    )
+    return note + table(headers, rows)
