@@ -93,7 +93,7 @@ class Job:
     after: tuple[str, ...] = field(default=())
 
 
-def carry_out(job: Job, n_threads: int | None, *outcomes: Outcome) -> Outcome:
+def carry_out(job: Job, n_threads: int, *outcomes: Outcome) -> Outcome:
     """Run one job, given the outcomes of the jobs that it needs or follows."""
     by_name = {outcome.job: outcome for outcome in outcomes}
     missing = [name for name in job.needs if by_name[name].failed]
@@ -138,13 +138,13 @@ def carry_out(job: Job, n_threads: int | None, *outcomes: Outcome) -> Outcome:
     )
 
 
-def _threads(n_threads: int | None) -> Any:
+def _threads(n_threads: int) -> Any:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=n_threads)
 
 
-def graph_of(jobs: Iterable[Job], n_threads: int | None) -> dict[str, Any]:
+def graph_of(jobs: Iterable[Job], n_threads: int) -> dict[str, Any]:
     """Return the jobs as a Dask graph, name -> task."""
     return {
         job.name: (
@@ -158,7 +158,7 @@ def graph_of(jobs: Iterable[Job], n_threads: int | None) -> dict[str, Any]:
 def execute(
     jobs: list[Job],
     n_procs: int,
-    n_threads: int | None,
+    n_threads: int,
     tell: Callable[[Outcome], None],
 ) -> dict[str, Outcome]:
     """Run all jobs, each after those that it needs.
@@ -169,7 +169,7 @@ def execute(
         In an order in which they could run one after another.
     n_procs : int
         1 for this process, more for as many local processes.
-    n_threads : int or None
+    n_threads : int
         How many threads a job's linear algebra may use.
     tell : callable
         Called with each outcome as it comes.

@@ -8,24 +8,30 @@ jobs and has the engine execute it. Every job is one stage:
 
 import json
 import logging
+import os
 from dataclasses import replace
 from functools import partial
 
 import yaml
 
-from bids_recon.dataset.derivatives import check_output_dir, write_descriptions
+from bids_recon.dataset.derivatives import (
+    check_output_dir,
+    make_output_dir,
+    write_descriptions,
+)
 from bids_recon.dataset.layout import Dataset
 from bids_recon.dataset.provenance import remove_parts, write_text
 from bids_recon.engine import Job, Outcome, execute
 from bids_recon.errors import Status, UserError
+from bids_recon.recipe import Recipe, read_recipe
 from bids_recon.reports.citations import citations
-from bids_recon.settings import Recipe, Settings, read_recipe
+from bids_recon.settings import Settings
 from bids_recon.stages.decode import decode_stage
 from bids_recon.stages.dry_run import describe
 from bids_recon.stages.evaluate import evaluate_stage
 from bids_recon.stages.generate import check_needs, generate_stage
 from bids_recon.stages.group import group_stage
-from bids_recon.stages.plan import Analysis, Plan, make_plan
+from bids_recon.stages.plan import Analysis, Plan, make_plan, memory_of
 from bids_recon.stages.report import analysis_name, failure_page, report_stage
 from bids_recon.stages.responses import Variant, responses_stage
 from bids_recon.stages.rois import reference_stage, rois_stage
@@ -51,12 +57,15 @@ def run_participant(settings: Settings) -> Status:
         for plan in plans:
             logger.info("%s", describe(plan))
         return exit_status(len(subjects), failures)
+    make_output_dir(settings.output_dir)
     write_run_files(settings, dataset, recipes)
     for subject, error in failures.items():
         failure_page(settings, subject, error.message)
     jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
     jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
-    outcomes = execute(jobs, settings.n_procs, settings.omp_nthreads, _tell)
+    n_procs = processes_within_memory(settings, plans)
+    n_threads = settings.omp_nthreads or max(1, (os.cpu_count() or 1) // n_procs)
+    outcomes = execute(jobs, n_procs, n_threads, _tell)
     log_defects(settings, outcomes)
     for subject, own in jobs_by_subject.items():
         failed = [outcomes[j.name] for j in own if outcomes[j.name].state == "failed"]
@@ -69,6 +78,7 @@ def run_participant(settings: Settings) -> Status:
 def run_group(settings: Settings) -> Status:
     """Collect all participants of OUTPUT_DIR in one table and page."""
     check_output_dir(settings.bids_dir, settings.output_dir)
+    make_output_dir(settings.output_dir)
     page = group_stage(settings)
     logger.info("Group report: %s", page)
     return Status.OK
@@ -194,6 +204,34 @@ def write_run_files(
     for subject in dataset.participants():
         remove_parts(output_dir / f"sub-{subject}")
         remove_parts(settings.work / f"sub-{subject}")
+
+
+def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
+    """Return how many processes fit into ``--mem-mb``.
+
+    Raises
+    ------
+    UserError
+        If not even one does.
+    """
+    if settings.mem_mb is None or not plans:
+        return settings.n_procs
+    need = max(memory_of(plan) for plan in plans)
+    fit = settings.mem_mb // need
+    if fit < 1:
+        raise UserError(
+            f"--mem-mb {settings.mem_mb}: the largest run needs about {need} MB. Give "
+            "more, or read a space with larger voxels.",
+            Status.USAGE,
+        )
+    if fit < settings.n_procs:
+        logger.warning(
+            "A process needs about %d MB; %d run at once instead of %d.",
+            need,
+            fit,
+            settings.n_procs,
+        )
+    return min(fit, settings.n_procs)
 
 
 def log_defects(settings: Settings, outcomes: dict[str, Outcome]) -> None:

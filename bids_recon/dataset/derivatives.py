@@ -1,5 +1,6 @@
 """Names of all outputs, and the files at the root that describe them."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,12 +58,12 @@ def camel_case(name: str) -> str:
 
 
 def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
-    """Refuse to write where the input lies or where nothing can be written.
+    """Refuse to write where the input lies.
 
     Raises
     ------
     UserError
-        If OUTPUT_DIR is BIDS_DIR, is a raw dataset, or cannot be made or written to.
+        If OUTPUT_DIR is BIDS_DIR, or a raw dataset.
     """
     if output_dir.resolve() == bids_dir.resolve():
         raise UserError(
@@ -70,6 +71,30 @@ def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
             f"Choose another, for instance {bids_dir / 'derivatives' / 'bids-recon'}.",
             Status.USAGE,
         )
+    description = output_dir / "dataset_description.json"
+    if description.is_file() and not _is_derivative(description):
+        raise UserError(
+            f"{output_dir} is a BIDS dataset that is no derivative; outputs are not "
+            "mixed with it. Choose another OUTPUT_DIR.",
+            Status.USAGE,
+        )
+
+
+def _is_derivative(description: Path) -> bool:
+    try:
+        return json.loads(description.read_text()).get("DatasetType") == "derivative"
+    except (ValueError, AttributeError):
+        return False
+
+
+def make_output_dir(output_dir: Path) -> None:
+    """Make OUTPUT_DIR and check that it can be written to.
+
+    Raises
+    ------
+    UserError
+        If it cannot.
+    """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         probe = output_dir / ".part-probe"

@@ -181,8 +181,11 @@ def _roles(table: pd.DataFrame, convention: dict[str, Any], column: str) -> pd.S
     for rule in convention["roles"]:
         fits = pd.Series(True, index=table.index)
         for name, values in rule["where"].items():
-            text = _text(table[name]) if name in table else pd.Series(index=table.index)
-            fits &= text.str.lower().isin([value.lower() for value in values])
+            if name not in table:
+                fits &= False
+                continue
+            text = _text(table[name]).astype("string").str.lower()
+            fits &= text.isin([value.lower() for value in values]).fillna(False)
         roles = roles.mask(fits, rule["role"])
     return roles
 

@@ -76,14 +76,14 @@ class Checksums:
 
     Parameters
     ----------
-    path : Path
-        Where they are remembered between runs.
+    path : Path or None
+        Where they are remembered between runs; ``None`` where nothing may be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         try:
-            self._known = json.loads(path.read_text())
+            self._known = json.loads(path.read_text()) if path else {}
         except (OSError, ValueError):
             self._known = {}
 
@@ -105,8 +105,8 @@ class Checksums:
                 self._known[str(path)] = entry
                 changed = True
             result[name] = entry[2]
-        if changed:
-            write_text(self.path, json.dumps(self._known))
+        if changed and self.path is not None:
+            write_text(self.path, json.dumps(self._known, sort_keys=True))
         return result
 
 

@@ -112,10 +112,12 @@ def permutation_test(
         Whether a hit is a lower score.
     """
     rows = np.arange(len(own))
-    observed = np.nanmean(scores[rows, own])
-    null = np.array([np.nanmean(scores[rows, order[own]]) for order in orders])
-    if len(null) == 0:
+    scored = np.isfinite(scores[rows, own])
+    if len(orders) == 0 or not scored.any():
         return Chance(float("nan"), float("nan"), 0)
+    rows, own = rows[scored], own[scored]
+    observed = scores[rows, own].mean()
+    null = np.array([scores[rows, order[own]].mean() for order in orders])
     slack = 1e-12
     hits = null <= observed + slack if lower_is_better else null >= observed - slack
     return Chance(

@@ -162,11 +162,16 @@ def seen_and_reconstructed(
     """
     n_columns = max(len(items) for items in groups.values())
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.35 * n_columns + 1.2, 3.5 * len(groups)))
+        figure = Figure(figsize=(1.35 * n_columns + 1.2, 3.4 * len(groups)))
         parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
         for part, (title, items) in zip(parts, groups.items(), strict=True):
             part.suptitle(title, fontsize=11, x=0.02, ha="left")
-            axes = part.subplots(2, n_columns, squeeze=False)
+            axes = part.subplots(
+                2,
+                n_columns,
+                squeeze=False,
+                gridspec_kw={"hspace": 0.06, "top": 0.9, "bottom": 0.14, "left": 0.08},
+            )
             for axis in axes.flat:
                 axis.set_axis_off()
             for column, (seen, made, caption) in enumerate(items):

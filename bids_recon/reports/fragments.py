@@ -76,7 +76,7 @@ def score_table(scores: pd.DataFrame) -> str:
                 "n/a" if pd.isna(p_value) else f"{p_value:.2g}",
                 number(row["floor"]),
                 better,
-                f"{row['n']} of {row['n_pictures']} pictures",
+                f"{row['n']:.0f}, of {row['n_pictures']:.0f} pictures",
             )
         )
     headers = (

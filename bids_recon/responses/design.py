@@ -129,5 +129,5 @@ def project(weights: np.ndarray, bold: np.ndarray) -> np.ndarray:
     result = np.empty((len(weights), bold.shape[1]), dtype=bold.dtype)
     for start in range(0, bold.shape[1], VOXELS_AT_ONCE):
         block = slice(start, start + VOXELS_AT_ONCE)
-        result[:, block] = weights @ bold[:, block].astype(np.float64)
+        result[:, block] = weights @ bold[:, block].astype(np.float64, copy=False)
     return result

@@ -23,10 +23,10 @@ from bids_recon.errors import UserError
 from bids_recon.evaluation.splits import Fold, Split, make_split
 from bids_recon.features import FEATURES
 from bids_recon.generators import GENERATORS
+from bids_recon.recipe import DecodeStep, Recipe
 from bids_recon.registry import build, load
 from bids_recon.responses.standardize import Standardizer
 from bids_recon.rois import SELECTIONS
-from bids_recon.settings import DecodeStep, Recipe
 from bids_recon.stages.plan import (
     Analysis,
     Plan,

@@ -14,8 +14,8 @@ from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.generators import GENERATORS
+from bids_recon.recipe import Recipe
 from bids_recon.registry import build, load
-from bids_recon.settings import Recipe
 from bids_recon.stages.decode import (
     Material,
     decoded_path,

@@ -20,9 +20,7 @@ from bids_recon.reports.fragments import (
 )
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
-from bids_recon.stages.report import SCORE_COLUMNS
-
-NAMES = ("subject", "task", "roi", "recipe")
+from bids_recon.stages.pieces import SCORE_COLUMNS
 
 
 def group_stage(settings: Settings) -> Path:

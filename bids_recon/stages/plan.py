@@ -11,7 +11,7 @@ import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.events import NUISANCE, read_events
-from bids_recon.dataset.images import describe_grid, open_image, same_grid
+from bids_recon.dataset.images import describe_grid, open_image, read_volume, same_grid
 from bids_recon.dataset.layout import Dataset, RoiFile, Run
 from bids_recon.dataset.provenance import Checksums
 from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_events
@@ -19,10 +19,12 @@ from bids_recon.dataset.stimuli import Stimuli, common_size, load_pictures
 from bids_recon.dataset.trial_tables import read_trial_table
 from bids_recon.datatypes import TRIAL_COLUMNS, Trials
 from bids_recon.errors import Status, UserError
-from bids_recon.settings import Method, Recipe, RoiSet, Settings
+from bids_recon.recipe import Method, Recipe
+from bids_recon.settings import RoiSet, Settings
 
 BRAIN = RoiSet("brain", ())
 GIVEN = Method("given")
+LIBRARIES_MB = 300
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class Plan:
 
     def checksums(self, paths: list[Path]) -> dict[str, str]:
         """Return the SHA-256 of inputs by their URIs."""
-        store = Checksums(self.work / "checksums.json")
+        dry = self.settings.dry_run
+        store = Checksums(None if dry else self.work / "checksums.json")
         return store.of({self.uri(path): path for path in paths})
 
     def estimator(self, recipe: Recipe) -> Method:
@@ -327,6 +330,21 @@ def _with_pictures(plan: Plan, folder: Path) -> Plan:
     return replace(
         plan, runs=runs, pictures=dict(sorted(pictures.items())), notes=notes
     )
+
+
+def memory_of(plan: Plan) -> int:
+    """Return about how many MB the largest run takes, the libraries included.
+
+    A run is held once as it was read and once as it is worked on, with its responses.
+    """
+    largest = 0
+    for run in plan.runs:
+        shape = open_image(run.run.bold).shape
+        n_voxels = int(np.prod(shape[:3]))
+        if run.run.mask is not None:
+            n_voxels = int((read_volume(run.run.mask)[0] > 0.5).sum())
+        largest = max(largest, n_voxels * (2 * run.n_volumes + 3 * len(run.trials)))
+    return LIBRARIES_MB + 4 * largest // 2**20
 
 
 def used_rows(trials: Trials, recipe: Recipe) -> np.ndarray:

@@ -1,17 +1,9 @@
 """Stage 6: figures of a participant, and the page that shows them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-import yaml
-
-from bids_recon.dataset.derivatives import output_path
-from bids_recon.dataset.images import open_image
 from bids_recon.dataset.provenance import (
     Record,
     Sidecar,
@@ -20,43 +12,18 @@ from bids_recon.dataset.provenance import (
     write_text,
     write_whole,
 )
-from bids_recon.dataset.stimuli import read_picture
-from bids_recon.dataset.tables import read_table
 from bids_recon.engine import Outcome, Result
-from bids_recon.reports import figures
-from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import (
     bullet_list,
-    pairs,
     paragraph,
-    score_table,
-    table,
 )
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
 from bids_recon.stages.generate import recon_files
+from bids_recon.stages.pieces import about, figure_path, pieces_of, shown_settings
 from bids_recon.stages.plan import Analysis, Plan
-from bids_recon.stages.responses import Variant, load_responses, response_files
-from bids_recon.stages.rois import load_mask, reference_path, roi_path
-
-SHOWN = 6
-"""How many pictures of each rank are shown."""
-
-LARGEST_PATTERN = 2000
-"""Voxels and trials that correlations of patterns are computed from, at most."""
-
-SCORE_COLUMNS = [
-    "value",
-    "ci_low",
-    "ci_high",
-    "chance",
-    "p_value",
-    "ceiling",
-    "floor",
-    "n",
-    "n_pictures",
-    "n_permutations",
-]
+from bids_recon.stages.responses import Variant, response_files
+from bids_recon.stages.rois import reference_path, roi_path
 
 
 def report_stage(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
@@ -67,7 +34,7 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
         analysis
         for analysis in plan.analyses
         if recon_files(plan, analysis).metrics.is_file()
-        and not any(analysis_name(plan, analysis) in name for name in failed)
+        and f"{analysis_name(plan, analysis)} evaluate" not in failed
     ]
     folder = settings.output_dir / f"sub-{plan.subject}" / "figures"
     page = settings.output_dir / f"sub-{plan.subject}.html"
@@ -86,7 +53,7 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
         inputs=_inputs(plan, done),
         seed=settings.seed,
     )
-    drawn = _pieces(plan, done, problems, notes)
+    drawn = pieces_of(plan, done, problems, notes)
     sidecar = Sidecar(
         record_path,
         {"page": page, **{path.name: path for path in drawn}},
@@ -142,29 +109,6 @@ def analysis_name(plan: Plan, analysis: Analysis) -> str:
     return f"sub-{plan.subject} {analysis.recipe.name} {analysis.label}"
 
 
-def shown_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that change results, for a reader."""
-    without_effect = [
-        "n_procs",
-        "omp_nthreads",
-        "mem_mb",
-        "verbose",
-        "dry_run",
-        "reports_only",
-        "stages",
-        "work_dir",
-        "participant_label",
-        "bids_database_dir",
-        "output_dir",
-        "level",
-    ]
-    return {
-        name: value
-        for name, value in settings.as_data().items()
-        if value not in (None, [], False) and name not in without_effect
-    }
-
-
 def failure_page(settings: Settings, subject: str, message: str) -> None:
     """Write the page of a participant whose input could not be read."""
     folder = settings.output_dir / f"sub-{subject}" / "figures"
@@ -172,8 +116,8 @@ def failure_page(settings: Settings, subject: str, message: str) -> None:
         [message], "failed"
     )
     pieces = {
-        _figure(settings, subject, "problems", "about", ".html"): problems,
-        _figure(settings, subject, "settings", "about", ".html"): _about(settings),
+        figure_path(settings, subject, "problems", "about", ".html"): problems,
+        figure_path(settings, subject, "settings", "about", ".html"): about(settings),
     }
     for path, text in pieces.items():
         write_text(path, text)
@@ -186,27 +130,6 @@ def failure_page(settings: Settings, subject: str, message: str) -> None:
     )
 
 
-def _figure(
-    settings: Settings,
-    subject: str,
-    desc: str,
-    suffix: str,
-    extension: str,
-    label: str | None = None,
-    task: str | None = None,
-) -> Path:
-    return output_path(
-        settings.output_dir,
-        "figure",
-        subject=subject,
-        task=task,
-        label=label,
-        desc=desc,
-        suffix=suffix,
-        extension=extension,
-    )
-
-
 def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
     paths = []
     for analysis in done:
@@ -216,217 +139,6 @@ def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
     if done:
         paths.append(reference_path(plan))
     return {path.name: checksum(path) for path in dict.fromkeys(paths)}
-
-
-def _pieces(
-    plan: Plan, done: list[Analysis], problems: list[str], notes: list[str]
-) -> dict[Path, Callable[[Path], None]]:
-    """Return what is drawn: path -> how to write it."""
-
-    def path(desc: str, suffix: str, extension: str, label: str | None = None) -> Path:
-        return _figure(
-            plan.settings, plan.subject, desc, suffix, extension, label, plan.task
-        )
-
-    def html(text: str) -> Callable[[Path], None]:
-        return lambda part: part.write_text(text)
-
-    pieces: dict[Path, Callable[[Path], None]] = {}
-    if problems:
-        pieces[path("problems", "about", ".html")] = html(
-            bullet_list(problems, "failed")
-        )
-    pieces[path("read", "about", ".html")] = html(_read(plan, notes))
-    pieces[path("settings", "about", ".html")] = html(_about(plan.settings))
-    pieces[path("cite", "about", ".html")] = html(_cite(plan))
-    if done:
-        pieces[path("regions", "mask", ".svg")] = lambda part: _regions(
-            plan, done, part
-        )
-        pieces[path("quality", "responses", ".svg")] = lambda part: figures.save(
-            figures.response_quality(_quality(plan, done[0])), part
-        )
-    for analysis in done:
-        names = (analysis.desc, analysis.label)
-        learned = json.loads(recon_files(plan, analysis).sidecar.read_text())["Learned"]
-        for suffix, text in (
-            ("heading", _heading(plan, analysis)),
-            ("scores", score_table(_scores(plan, analysis))),
-        ):
-            pieces[path(names[0], suffix, ".html", names[1])] = html(text)
-        pieces[path(names[0], "recon", ".svg", names[1])] = (
-            lambda part, analysis=analysis: figures.save(
-                figures.seen_and_reconstructed(_ranked(plan, analysis)), part
-            )
-        )
-        if learned:
-            pieces[path(names[0], "weights", ".svg", names[1])] = (
-                lambda part, learned=learned: figures.save(
-                    figures.combination_weights(learned), part
-                )
-            )
-    return pieces
-
-
-def _read(plan: Plan, notes: list[str]) -> str:
-    rows = []
-    for run in plan.runs:
-        roles = run.trials["role"].value_counts().sort_index()
-        rows.append(
-            (
-                run.run.name,
-                run.run.bold.name,
-                run.n_volumes,
-                "given" if run.run.given else f"{run.repetition_time:g} s",
-                ", ".join(f"{count} {role}" for role, count in roles.items()),
-                run.own.loc[run.own["role"] == "trial", "stimulus"].nunique(),
-            )
-        )
-    headers = ("Run", "File", "Volumes", "Repetition time", "Events", "Pictures")
-    text = paragraph(
-        f"{len(plan.runs)} runs in space {plan.space}; {len(plan.pictures)} distinct "
-        "pictures."
-    )
-    text += table(headers, rows)
-    return text + (bullet_list(notes, "warning") if notes else "")
-
-
-def _heading(plan: Plan, analysis: Analysis) -> str:
-    sidecar = json.loads(recon_files(plan, analysis).sidecar.read_text())
-    metrics = json.loads(
-        recon_files(plan, analysis).metrics.with_suffix(".json").read_text()
-    )
-    voxels = sorted(set(sidecar["NumberOfVoxels"].values()))
-    title = f"<h2>{analysis.desc}, regions {analysis.label}</h2>"
-    facts = {
-        "Method": analysis.recipe.description,
-        "Split": sidecar["SplitDescription"],
-        "Voxels": ", ".join(f"{count:,}" for count in voxels),
-        "Trials": (
-            f"{sum(sidecar['NumberOfTestTrials'])} tested in "
-            f"{len(sidecar['NumberOfTestTrials'])} parts"
-        ),
-        "Picture size": "{} x {} pixels".format(*sidecar["PictureSize"]),
-    }
-    text = title + pairs(facts)
-    if sidecar["SharesPictures"]:
-        text += paragraph(
-            "The pictures that were tested were also learned on, in other trials.",
-            "warning",
-        )
-    warnings = metrics["BidsRecon"]["Warnings"]
-    return text + (bullet_list(warnings, "warning") if warnings else "")
-
-
-def _about(settings: Settings) -> str:
-    shown = yaml.safe_dump(shown_settings(settings), sort_keys=False)
-    versions = {name: str(value) for name, value in library_versions().items()}
-
-    return f"<pre>{escape(shown)}</pre>" + pairs(versions)
-
-
-def _cite(plan: Plan) -> str:
-
-    keys = {key for analysis in plan.analyses for key in analysis.recipe.cite}
-    return f"<pre>{escape(citations(keys)[0])}</pre>"
-
-
-def _regions(plan: Plan, done: list[Analysis], part: Path) -> None:
-    sets = dict.fromkeys(roi for analysis in done for roi in analysis.roi_sets)
-    masks = {roi.name: load_mask(plan, roi) for roi in sets}
-    mean = open_image(reference_path(plan))
-    figures.save(figures.masks_on_mean(mean, masks), part)
-
-
-def _scores(plan: Plan, analysis: Analysis) -> pd.DataFrame:
-    return read_table(recon_files(plan, analysis).metrics, numeric=SCORE_COLUMNS)
-
-
-def _quality(plan: Plan, analysis: Analysis) -> pd.DataFrame:
-    """Correlate response patterns of trials with one picture, and with others."""
-    variant = Variant.of(plan, analysis.recipe)
-    union = np.logical_or.reduce([load_mask(plan, roi) for roi in analysis.roi_sets])
-    values, stimuli, runs, deviations = [], [], [], {}
-    for run in plan.runs:
-        part = load_responses(plan, run, variant)
-        inside = union[np.load(response_files(plan, run, variant).mask)]
-        rows = (part.trials["role"] == "trial").to_numpy()
-        X = np.asarray(part.values)[rows][:, inside]
-        deviations[run.run.name] = float(np.median(X.std(axis=0)))
-        values.append(X - X.mean(axis=0))
-        stimuli += part.trials.loc[rows, "stimulus"].tolist()
-        runs += [run.run.name] * int(rows.sum())
-    X = np.concatenate(values)
-    rng = np.random.default_rng(0)
-    if X.shape[1] > LARGEST_PATTERN:
-        X = X[:, np.sort(rng.choice(X.shape[1], LARGEST_PATTERN, replace=False))]
-    keep = np.arange(len(X))
-    if len(X) > LARGEST_PATTERN:
-        keep = np.sort(rng.choice(len(X), LARGEST_PATTERN, replace=False))
-    return _pattern_correlations(
-        X[keep], np.array(stimuli)[keep], np.array(runs)[keep], deviations
-    )
-
-
-def _pattern_correlations(
-    X: np.ndarray,
-    stimuli: np.ndarray,
-    runs: np.ndarray,
-    deviations: Mapping[str, float],
-) -> pd.DataFrame:
-    Z = X - X.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(Z, axis=1, keepdims=True)
-    Z = np.divide(Z, norms, out=np.zeros_like(Z), where=norms > 0)
-    r = Z @ Z.T
-    np.fill_diagonal(r, np.nan)
-    same = stimuli[:, None] == stimuli[None]
-    rows = []
-    for name, deviation in deviations.items():
-        inside = runs == name
-        among, apart = r[inside][same[inside]], r[inside][~same[inside]]
-        rows.append(
-            {
-                "run": name,
-                "same": _nanmean(among),
-                "different": _nanmean(apart),
-                "deviation": deviation,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _nanmean(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
-
-
-def _ranked(
-    plan: Plan, analysis: Analysis
-) -> dict[str, list[tuple[np.ndarray, np.ndarray, str]]]:
-    """Pick reconstructions by rank: the best, those in the middle, the worst."""
-    files = recon_files(plan, analysis)
-    listed = read_table(files.table, numeric=("pixel_correlation",))
-    size = tuple(json.loads(files.sidecar.read_text())["PictureSize"])
-    order = listed["pixel_correlation"].fillna(-2).to_numpy().argsort(kind="stable")
-    order = order[::-1]
-    shown = min(SHOWN, len(order))
-    middle = max(0, (len(order) - shown) // 2)
-    groups = {
-        f"Best {shown} of {len(order)}": order[:shown],
-        f"Middle {shown} of {len(order)}": order[middle : middle + shown],
-        f"Worst {shown} of {len(order)}": order[-shown:],
-    }
-    result = {}
-    for title, rows in groups.items():
-        items = []
-        for row in rows:
-            entry = listed.iloc[row]
-            seen = read_picture(plan.pictures[entry["stimulus"]], size)
-            made = read_picture(files.folder / entry["image"], size)
-            caption = f"trial {entry['trial']}\nr = {entry['pixel_correlation']:.2f}"
-            items.append((seen, made, caption))
-        result[title] = items
-    return result
 
 
 def _remove_others(folder: Path, wanted: set[Path]) -> None:

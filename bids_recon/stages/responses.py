@@ -31,9 +31,9 @@ from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Responses, Trials
 from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError
+from bids_recon.recipe import Method, Recipe, ResponseSettings
 from bids_recon.registry import build
 from bids_recon.responses import ESTIMATORS
-from bids_recon.settings import Method, Recipe, ResponseSettings
 from bids_recon.stages.plan import Plan, RunPlan
 
 PLAIN = ("window", "given")

@@ -1,0 +1,141 @@
+"""Decoders against scikit-learn and himalaya."""
+
+import numpy as np
+import pytest
+from himalaya.kernel_ridge import KernelRidgeCV
+from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.linear_model import OrthogonalMatchingPursuit
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.model_selection import GridSearchCV, GroupKFold
+
+from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.ridge import Ridge, cross_validated_errors
+from bids_recon.decoders.sparse import Sparse, best_voxels
+from bids_recon.decoders.sparse_logistic import SparseLogistic
+from bids_recon.decoders.univariate import Univariate
+from bids_recon.errors import UserError
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 90))
+    Y = X[:, :6] @ rng.standard_normal((6, 5)) + rng.standard_normal((40, 5))
+    return X, Y, rng.standard_normal((7, 90)), np.arange(40) // 2
+
+
+@pytest.mark.parametrize("alpha", [0.1, 10.0, 1e4])
+@pytest.mark.parametrize("n_voxels", [90, 12])
+def test_ridge_is_scikit_learns(problem, alpha, n_voxels):
+    X, Y, X_test, groups = problem
+    X, X_test = X[:, :n_voxels], X_test[:, :n_voxels]
+    ours = Ridge(alpha=alpha).fit(X, Y, groups)
+    theirs = SklearnRidge(alpha=alpha).fit(X, Y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_.T, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(
+        ours.predict(X_test), theirs.predict(X_test), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_global_alpha_is_that_of_a_grid_search(problem):
+    X, Y, _, groups = problem
+    ours = Ridge(alpha="global").fit(X, Y, groups)
+    theirs = GridSearchCV(
+        SklearnRidge(),
+        {"alpha": ours.alphas},
+        scoring="neg_mean_squared_error",
+        cv=GroupKFold(5, shuffle=True, random_state=0),
+    ).fit(X, Y, groups=groups)
+    assert set(ours.alphas_) == {theirs.best_params_["alpha"]}
+
+
+def test_alpha_of_each_target_is_himalayas(problem):
+    X, Y, _, groups = problem
+    ours = Ridge(alpha="per-target").fit(X, Y, groups)
+    theirs = KernelRidgeCV(
+        alphas=np.asarray(ours.alphas),
+        kernel="linear",
+        fit_intercept=True,
+        cv=inner_folds(groups, 5),
+    ).fit(X, Y)
+    np.testing.assert_allclose(ours.alphas_, theirs.best_alphas_)
+
+
+def test_errors_of_cross_validation_are_those_of_separate_fits(problem):
+    X, Y, _, groups = problem
+    folds = inner_folds(groups, 4)
+    errors = cross_validated_errors(X, Y, folds, np.array([3.0, 300.0]))
+    for row, alpha in enumerate((3.0, 300.0)):
+        expected = np.zeros(Y.shape[1])
+        for train, test in folds:
+            model = SklearnRidge(alpha=alpha).fit(X[train], Y[train])
+            expected += ((model.predict(X[test]) - Y[test]) ** 2).sum(axis=0)
+        np.testing.assert_allclose(errors[row], expected)
+
+
+def test_inner_folds_keep_groups_together(problem):
+    groups = problem[3]
+    folds = inner_folds(groups, 5)
+    assert len(folds) == 5
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(40))
+    assert inner_folds(np.zeros(6), 5) == []
+    assert len(inner_folds(np.array([0, 0, 1, 1]), 5)) == 2
+
+
+def test_best_voxels_are_those_of_select_k_best(problem):
+    X = problem[0]
+    y = (X[:, 3] + X[:, 8] > 0).astype(float)
+    expected = np.flatnonzero(SelectKBest(f_classif, k=10).fit(X, y).get_support())
+    np.testing.assert_array_equal(best_voxels(X, y, 10), expected)
+
+
+def test_sparse_is_scikit_learns_matching_pursuit(problem):
+    X, Y, X_test, groups = problem
+    ours = Sparse(method="omp", k_best=20, n_nonzero=4).fit(X, Y, groups)
+    for target, y in enumerate(Y.T):
+        chosen = best_voxels(X, y, 20)
+        theirs = OrthogonalMatchingPursuit(n_nonzero_coefs=4).fit(X[:, chosen], y)
+        np.testing.assert_allclose(
+            ours.predict(X_test)[:, target],
+            theirs.predict(X_test[:, chosen]),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_equal_targets_share_one_fit_and_constant_ones_are_predicted(problem):
+    X, Y, X_test, groups = problem
+    Y = np.column_stack([Y[:, 0], np.full(len(Y), 2.5), Y[:, 0]])
+    predicted = Sparse(k_best=20).fit(X, Y, groups).predict(X_test)
+    np.testing.assert_array_equal(predicted[:, 0], predicted[:, 2])
+    np.testing.assert_allclose(predicted[:, 1], 2.5)
+
+
+def test_sparse_logistic_predicts_the_expectation(problem):
+    X, _, _, groups = problem
+    y = np.select([X[:, 0] > 0.5, X[:, 0] < -0.5], [1.0, 0.0], 0.5)
+    Y = np.column_stack([y, (X[:, 1] > 0).astype(float), np.ones(40)])
+    predicted = SparseLogistic(k_best=10).fit(X, Y, groups).predict(X)
+    assert predicted.min() >= 0
+    assert predicted.max() <= 1
+    for target in (0, 1):
+        assert np.corrcoef(predicted[:, target], Y[:, target])[0, 1] > 0.8
+    np.testing.assert_allclose(predicted[:, 2], 1.0, atol=1e-6)
+
+
+def test_sparse_logistic_refuses_targets_that_are_no_classes(problem):
+    X, Y, _, groups = problem
+    with pytest.raises(UserError, match="a target takes 40 values"):
+        SparseLogistic().fit(X, Y, groups)
+
+
+def test_univariate_is_the_regression_on_the_best_voxel(problem):
+    X, Y, X_test, groups = problem
+    Y[:, 0] = 2 * X[:, 17] - 1
+    model = Univariate().fit(X, Y, groups)
+    assert model.voxels_[0] == 17
+    np.testing.assert_allclose(
+        model.predict(X_test)[:, 0], 2 * X_test[:, 17] - 1, rtol=1e-5, atol=1e-5
+    )

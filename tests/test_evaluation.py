@@ -1,0 +1,303 @@
+"""Scores: against other libraries, by hand, and under chance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import pearsonr
+from sklearn.metrics import f1_score, matthews_corrcoef
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from bids_recon.errors import UserError
+from bids_recon.evaluation import metrics
+from bids_recon.evaluation.chance import (
+    bootstrap_interval,
+    exchangeable,
+    pairings,
+    permutation_test,
+)
+from bids_recon.evaluation.identification import candidates, top1, two_way
+from bids_recon.evaluation.scores import Reconstructed, score
+from bids_recon.evaluation.splits import make_split
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    seen = rng.random((6, 3, 16, 14)).astype(np.float32)
+    made = np.clip(seen + 0.3 * rng.standard_normal(seen.shape), 0, 1)
+    return seen, made.astype(np.float32)
+
+
+def test_pixel_correlation_is_scipys(pair):
+    expected = [pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(*pair, strict=True)]
+    np.testing.assert_allclose(metrics.pixel_correlation(*pair), expected, rtol=1e-5)
+
+
+def test_correlation_matrix_is_numpys(pair):
+    seen, made = (part.reshape(6, -1) for part in pair)
+    expected = np.corrcoef(seen, made)[:6, 6:].T
+    ours = metrics.correlation_matrix(*pair)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_ssim_is_that_of_torchmetrics(pair):
+    seen, made = (torch.from_numpy(part.mean(axis=1, keepdims=True)) for part in pair)
+    # Both average over all windows that lie within the picture.
+    theirs = structural_similarity_index_measure(
+        made,
+        seen,
+        gaussian_kernel=False,
+        kernel_size=7,
+        data_range=1.0,
+        reduction="none",
+        return_full_image=True,
+    )[1][:, 0, 3:-3, 3:-3].mean(dim=(1, 2))
+    # scikit-image divides by n - 1 in a window; torchmetrics by n.
+    np.testing.assert_allclose(metrics.ssim(*pair), theirs, atol=0.02)
+    assert metrics.ssim(pair[0], pair[0]) == pytest.approx(1)
+
+
+def test_mse_by_hand():
+    seen = np.zeros((1, 3, 2, 2))
+    made = np.zeros((1, 3, 2, 2))
+    made[0, 0, 0, 0] = 0.6
+    assert metrics.mse(seen, made)[0] == pytest.approx(0.36 / 12)
+
+
+def test_binary_metrics_are_scikit_learns():
+    rng = np.random.default_rng(0)
+    seen = np.repeat((rng.random((8, 1, 10, 10)) > 0.7).astype(float), 3, axis=1)
+    made = np.repeat(rng.random((8, 1, 10, 10)), 3, axis=1)
+    truth, guess = seen[:, 0].reshape(8, -1) > 0.5, made[:, 0].reshape(8, -1) > 0.5
+    for ours, theirs in ((metrics.f1, f1_score), (metrics.mcc, matthews_corrcoef)):
+        expected = [theirs(a, b) for a, b in zip(truth, guess, strict=True)]
+        np.testing.assert_allclose(ours(seen, made), expected)
+    np.testing.assert_allclose(
+        metrics.patch_accuracy(seen, made), (truth == guess).mean(axis=1)
+    )
+    assert metrics.is_binary(seen)
+    assert not metrics.is_binary(made)
+
+
+def test_constant_pictures_give_numbers():
+    flat = np.full((2, 3, 8, 8), 0.5)
+    other = np.random.default_rng(0).random((2, 3, 8, 8))
+    for name in ("pixel_correlation", "ssim", "mse", "patch_accuracy", "f1", "mcc"):
+        metric = getattr(metrics, name)
+        for seen, made in ((flat, other), (other, flat), (flat, flat)):
+            assert np.isfinite(metric(seen, made)).all(), name
+    assert metrics.pixel_correlation(flat, other).tolist() == [0, 0]
+
+
+def test_identification_by_hand():
+    similarity = np.array([[0.9, 0.1, 0.5], [0.4, 0.3, 0.3], [0.2, 0.8, 0.5]])
+    own = np.arange(3)
+    np.testing.assert_allclose(two_way(similarity, own), [1.0, 0.25, 0.5])
+    np.testing.assert_allclose(top1(similarity, own), [1.0, 0.0, 0.0])
+    np.testing.assert_allclose(top1(np.ones((2, 4)), np.array([0, 1])), 0.25)
+
+
+def test_identification_with_one_candidate_is_not_a_number():
+    assert np.isnan(two_way(np.ones((2, 1)), np.zeros(2, int))).all()
+    assert np.isnan(top1(np.ones((2, 1)), np.zeros(2, int))).all()
+
+
+def test_candidates_are_the_pictures_of_the_fold():
+    fold = np.array(["a", "a", "b", "b"])
+    own = np.array([0, 1, 2, 3])
+    expected = np.kron(np.eye(2), np.ones((2, 2))).astype(bool)
+    np.testing.assert_array_equal(candidates(fold, own, 4), expected)
+    alone = candidates(np.array(["a", "b", "c"]), np.arange(3), 3)
+    assert alone.all()
+
+
+def test_pictures_of_one_fold_take_each_others_place():
+    rng = np.random.default_rng(0)
+    fold = np.array(["a", "a", "b", "b"])
+    blocks = exchangeable(fold, np.array([0, 1, 2, 3]), rng)
+    assert sorted(block.tolist() for block in blocks) == [[0, 1], [2, 3]]
+    every = exchangeable(np.array(["a", "b", "c"]), np.array([0, 1, 2]), rng)
+    assert [block.tolist() for block in every] == [[0, 1, 2]]
+
+
+def test_all_pairings_are_used_where_there_are_few():
+    rng = np.random.default_rng(0)
+    orders = pairings([np.array([0, 1]), np.array([2, 3, 4])], 5, rng)
+    assert len(orders) == 2 * 6 - 1
+    assert len({tuple(order) for order in orders}) == 11
+    assert tuple(range(5)) not in {tuple(order) for order in orders}
+    many = pairings([np.arange(20)], 20, rng)
+    assert many.shape == (1000, 20)
+
+
+def test_p_value_by_hand():
+    scores = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    orders = pairings([np.arange(3)], 3, np.random.default_rng(0))
+    chance = permutation_test(scores, np.arange(3), orders)
+    assert chance.n_permutations == 5
+    assert chance.p_value == pytest.approx(1 / 6)
+    assert chance.level == pytest.approx((3 * 1 / 3 + 2 * 0) / 5)
+    worse = permutation_test(scores, np.arange(3), orders, lower_is_better=True)
+    assert worse.p_value == 1
+
+
+def test_bootstrap_draws_pictures_with_all_their_trials():
+    own = np.repeat(np.arange(30), 4)
+    values = np.random.default_rng(1).standard_normal(30)[own]
+    low, high = bootstrap_interval(values, own, np.random.default_rng(0))
+    error = values[::4].std() / np.sqrt(30)
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.2)
+    one = bootstrap_interval(np.ones(3), np.zeros(3, int), np.random.default_rng(0))
+    assert np.isnan(one).all()
+
+
+def recon(seen, made, own=None, fold=None):
+    own = np.arange(len(made)) if own is None else own
+    fold = np.full(len(made), "test") if fold is None else fold
+    floor = np.broadcast_to(seen.mean(axis=0), made.shape)
+    return Reconstructed(seen, made, own, fold, floor)
+
+
+def test_perfect_reconstructions_score_perfectly(pair):
+    summary, per_picture, _ = score(recon(pair[0], pair[0]), "bids-recon", 0)
+    summary = summary.set_index("metric")
+    assert summary.loc["two_way_identification", "value"] == 1
+    assert summary.loc["top1_identification", "value"] == 1
+    assert summary.loc["mse", "value"] == 0
+    assert summary.loc["pixel_correlation", "p_value"] <= 1 / 720 + 1 / 1001
+    assert "f1" not in summary.index
+    assert len(per_picture) == 6
+
+
+def test_unrelated_reconstructions_are_at_chance():
+    rng = np.random.default_rng(0)
+    seen, made = rng.random((2, 40, 3, 8, 8))
+    summary, _, _ = score(recon(seen, made), "bids-recon", 0)
+    summary = summary.set_index("metric")
+    assert abs(summary.loc["two_way_identification", "value"] - 0.5) < 0.12
+    assert abs(summary.loc["two_way_identification", "chance"] - 0.5) < 0.02
+    assert (summary["p_value"] > 0.01).all()
+
+
+def test_p_values_are_uniform_without_a_relation():
+    # 60 repetitions with few pixels; a wrong null would pile them up at an end.
+    p_values = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        seen, made = rng.random((2, 10, 3, 4, 4))
+        summary, _, _ = score(recon(seen, made), "bids-recon", seed)
+        p_values.append(summary.set_index("metric").loc["mse", "p_value"])
+    from scipy.stats import kstest
+
+    assert kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_one_picture_gives_numbers_and_n_a(pair):
+    seen, made = pair[0][:1], pair[1][:2]
+    one = recon(seen, made, own=np.zeros(2, int))
+    summary, _, notes = score(one, "bids-recon", 0)
+    summary = summary.set_index("metric")
+    assert np.isfinite(summary.loc["pixel_correlation", "value"])
+    assert np.isnan(summary.loc["two_way_identification", "value"])
+    assert any("one test picture only" in note for note in notes)
+
+
+def test_constant_reconstructions_are_counted(pair):
+    made = pair[1].copy()
+    made[2] = 0.5
+    summary, _, notes = score(recon(pair[0], made), "bids-recon", 0)
+    assert np.isfinite(summary["value"]).all()
+    assert any("1 of 6 reconstructions are constant" in note for note in notes)
+
+
+def test_the_mean_picture_is_a_floor_at_chance(pair):
+    summary, _, _ = score(recon(*pair), "bids-recon", 0)
+    summary = summary.set_index("metric")
+    floor = summary.loc["two_way_identification", "floor"]
+    assert floor == pytest.approx(0.5)
+
+
+class TestSplits:
+    @pytest.fixture
+    def trials(self):
+        table = pd.DataFrame(
+            {
+                "session": ["A"] * 6 + ["B"] * 6,
+                "task": "t",
+                "run": ["1", "1", "1", "2", "2", "2"] * 2,
+                "stimulus": [f"p{i}.png" for i in (0, 1, 2, 3, 4, 5)] * 2,
+            }
+        )
+        return table.assign(split=["train", "train", "test"] * 4)
+
+    def sides(self, split, trials):
+        for fold in split.folds:
+            yield (
+                set(trials["stimulus"][fold.train]),
+                set(trials["stimulus"][fold.test]),
+            )
+
+    @pytest.mark.parametrize("rule", ["kfold:3", "leave-one-picture-out", None])
+    def test_no_picture_is_on_both_sides(self, trials, rule):
+        trials = trials.drop(columns="split") if rule else trials
+        split = make_split(rule, trials, 0)
+        for train, test in self.sides(split, trials):
+            assert train
+            assert test
+            assert not train & test
+        assert not split.shares_pictures
+
+    def test_k_folds_cover_every_trial_once(self, trials):
+        split = make_split("kfold:4", trials, 0)
+        assert len(split.folds) == 4
+        tested = np.concatenate([fold.test for fold in split.folds])
+        assert sorted(tested) == list(range(12))
+
+    def test_the_same_seed_gives_the_same_folds(self, trials):
+        first, again = (make_split("kfold:3", trials, 5) for _ in range(2))
+        for a, b in zip(first.folds, again.folds, strict=True):
+            np.testing.assert_array_equal(a.test, b.test)
+
+    def test_default_is_the_column_split_where_there_is_one(self, trials):
+        assert make_split(None, trials, 0).rule == "column:split"
+        assert make_split(None, trials.drop(columns="split"), 0).rule == "kfold:10"
+
+    def test_holding_out_runs_may_share_pictures_and_says_so(self, trials):
+        split = make_split("run", trials, 0)
+        assert [fold.name for fold in split.folds][0] == "ses-A_task-t_run-1"
+        assert len(split.folds) == 4
+        assert split.shares_pictures
+        assert "also learned on" in split.sentence
+        assert set(split.groups) == {fold.name for fold in split.folds}
+
+    def test_sessions_may_be_listed_with_patterns(self, trials):
+        trials = trials.assign(stimulus=[f"p{i}" for i in range(12)])
+        split = make_split("train=A*/test=ses-B", trials, 0)
+        assert split.folds[0].train.tolist() == list(range(6))
+        assert split.folds[0].test.tolist() == list(range(6, 12))
+
+    @pytest.mark.parametrize(
+        ("rule", "words"),
+        [
+            ("kfolds:3", "Did you mean 'kfold'?"),
+            ("kfold:1", "K from 2"),
+            ("kfold:x", "K from 2"),
+            ("task", "one task only"),
+            ("column:fold", "no column 'fold'"),
+            ("column:session", "puts 6 pictures into training and test"),
+            ("train=A/test=B", "puts 6 pictures into training and test"),
+            ("train=A/test=C", "no trial is in the sessions for test"),
+            ("train=A", "expected train=SESSIONS/test=SESSIONS"),
+            ("train=*/test=B", "on both sides"),
+        ],
+    )
+    def test_a_rule_that_does_not_fit_is_told(self, trials, rule, words):
+        with pytest.raises(UserError) as caught:
+            make_split(rule, trials, 0)
+        assert words in str(caught.value)
+        assert rule in str(caught.value)
+
+    def test_one_picture_cannot_be_split(self, trials):
+        with pytest.raises(UserError, match="same picture"):
+            make_split("kfold:3", trials.assign(stimulus="p.png"), 0)
