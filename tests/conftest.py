@@ -59,10 +59,17 @@ def command() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(small_dataset: Path, command: list[str]) -> Path:
+def options() -> list[str]:
+    """What ``finished`` was asked for."""
+    recipes = ["--recipe", "eigenimage", "miyawaki2008"]
+    return [*recipes, "--roi", "visual=V1+V2", "--split", "kfold:3"]
+
+
+@pytest.fixture(scope="session")
+def finished(small_dataset: Path, command: list[str], options: list[str]) -> Path:
     """The outputs of both recipes on ``small_dataset``; never written to."""
     output_dir = small_dataset.parent / "derivatives"
-    for level in (("participant", *OPTIONS), ("group",)):
+    for level in (("participant", *options), ("group",)):
         done = subprocess.run(
             [*command, small_dataset, output_dir, *level],
             capture_output=True,
@@ -71,9 +78,3 @@ def finished(small_dataset: Path, command: list[str]) -> Path:
         )
         assert done.returncode == 0, done.stderr
     return output_dir
-
-
-OPTIONS = (
-    *("--recipe", "eigenimage", "miyawaki2008"),
-    *("--roi", "visual=V1+V2", "--split", "kfold:3"),
-)

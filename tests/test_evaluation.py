@@ -233,10 +233,8 @@ class TestSplits:
 
     def sides(self, split, trials):
         for fold in split.folds:
-            yield (
-                set(trials["stimulus"][fold.train]),
-                set(trials["stimulus"][fold.test]),
-            )
+            names = trials["stimulus"]
+            yield set(names[fold.train]), set(names[fold.test])
 
     @pytest.mark.parametrize("rule", ["kfold:3", "leave-one-picture-out", None])
     def test_no_picture_is_on_both_sides(self, trials, rule):
@@ -265,7 +263,7 @@ class TestSplits:
 
     def test_holding_out_runs_may_share_pictures_and_says_so(self, trials):
         split = make_split("run", trials, 0)
-        assert [fold.name for fold in split.folds][0] == "ses-A_task-t_run-1"
+        assert split.folds[0].name == "ses-A_task-t_run-1"
         assert len(split.folds) == 4
         assert split.shares_pictures
         assert "also learned on" in split.sentence

@@ -54,7 +54,7 @@ def test_local_contrast_by_hand():
     space = LocalContrast(scales=[1, 2]).fit(picture)
     assert space.patches_ == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert space.sizes_ == [6, 4, 3, 2]
-    expected = [0, 1, 0, 1, 1, 0] + [0.5, 0.5, 1, 0.5] + [0.5, 1, 0] + [0.75, 0.5]
+    expected = [0, 1, 0, 1, 1, 0, 0.5, 0.5, 1, 0.5, 0.5, 1, 0, 0.75, 0.5]
     np.testing.assert_allclose(space.encode(picture)[0], expected)
 
 

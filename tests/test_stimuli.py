@@ -1,7 +1,5 @@
 """Pictures are found by name and read into one form."""
 
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,14 +60,14 @@ def test_a_path_cannot_leave_the_folder(folder, name):
 
 def test_a_link_cannot_leave_the_folder(folder, tmp_path):
     picture(tmp_path / "secret.png")
-    os.symlink(tmp_path / "secret.png", folder / "link.png")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(UserError, match="leads out of"):
         Stimuli(folder).find(["link.png"])
 
 
 def test_a_link_into_the_annex_of_a_clone_is_followed(folder, tmp_path):
     key = picture(tmp_path / ".git" / "annex" / "objects" / "key.png")
-    os.symlink(key, folder / "cat.png")
+    (folder / "cat.png").symlink_to(key)
     assert Stimuli(folder).find(["cat"])["cat"] == folder / "cat.png"
     key.unlink()
     with pytest.raises(UserError, match="datalad get"):

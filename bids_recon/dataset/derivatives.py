@@ -36,7 +36,10 @@ PATTERNS = {
 }
 """Every output by a plain name, as pybids' ``build_path`` understands it."""
 
-IGNORED = ("*.html", "logs/", "work/", "**/figures/", "**/recon/", "group_*.tsv")
+IGNORED = (
+    *("*.html", "logs", "work", "figures", "recon", "group_*.tsv"),
+    *("*_desc-trial*", "*_boldref.*"),
+)
 """What BIDS has no rule for yet; ``docs/outputs.md`` describes it."""
 
 

@@ -116,8 +116,6 @@ def _write_root(
         "\n".join(["participant_id", *subjects]) + "\n"
     )
     task = experiment.pictures
-    bold = {"RepetitionTime": REPETITION_TIME, "TaskName": task}
-    _json(folder / f"task-{task}_bold.json", bold)
     columns = {
         "stim_file": {"Description": "The picture shown, below stimuli/"},
         "trial_type": {"Description": "The category of the picture"},

@@ -49,7 +49,9 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         )
         summary, per_picture, found = score(recon, profile, seed)
         summaries.append(summary)
-        table = table.join(per_picture, rsuffix=f"_{profile}")
+        if profile != recipe.profiles[0]:
+            per_picture = per_picture.add_suffix(f"_{profile}")
+        table = pd.concat([table, per_picture], axis=1)
         notes += [note for note in found if note not in notes]
     seeds = {
         name: derive_seed(

@@ -242,7 +242,7 @@ def _save(
         write_whole(path, lambda part, array=array: np.save(part, array))
     if files.statmap is not None:
         statmap = volumes_image(values, mask, image.affine)
-        statmap.header.set_xyzt_units("mm")
+        statmap.header.set_xyzt_units("mm", "sec")
         write_whole(files.statmap, statmap.to_filename)
         columns = {k: v for k, v in COLUMN_NOTES.items() if k in trials}
         write_json(files.trials.with_suffix(".json"), columns)

@@ -21,9 +21,7 @@ def main() -> None:
     bare = seconds(sys.executable, "-c", "import argparse")
     for option in ("--version", "--help"):
         ours = seconds(sys.executable, "-m", "bids_recon", option)
-        print(
-            f"bids-recon {option}: {ours:.3f} s, {ours / bare:.1f} times a bare Python"
-        )
+        print(f"bids-recon {option}: {ours:.3f} s, {ours / bare:.1f} x bare Python")
 
 
 if __name__ == "__main__":

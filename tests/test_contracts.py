@@ -1,0 +1,255 @@
+"""What every method keeps, over the registries: a new method is tested by its entry."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_recon.datatypes import Decoded, Responses
+from bids_recon.decoders import DECODERS
+from bids_recon.evaluation import METRICS
+from bids_recon.evaluation.splits import Fold, Split
+from bids_recon.features import FEATURES
+from bids_recon.generators import GENERATORS
+from bids_recon.recipe import DecodeStep, Method, read_recipe, recipe_names
+from bids_recon.registry import load
+from bids_recon.responses import ESTIMATORS
+from bids_recon.rois import SELECTIONS
+from bids_recon.stages.decode import (
+    Material,
+    decode,
+    decode_out_of_fold,
+    fit_space,
+    fold_data,
+)
+
+N_PICTURES, N_VOXELS = 12, 40
+
+# What a method needs beside its defaults to run on pictures of 6 x 6 pixels.
+FEEDS = {"eigenimage": "eigenimage", "local_combination": "local_contrast"}
+REGISTRIES = {
+    "estimator": ESTIMATORS,
+    "features": FEATURES,
+    "decoder": DECODERS,
+    "generator": GENERATORS,
+    "metric": METRICS,
+    "selection": SELECTIONS,
+}
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    grey = (rng.random((N_PICTURES, 1, 6, 6)) > 0.5).astype(np.float32)
+    return np.repeat(grey, 3, axis=1)
+
+
+@pytest.fixture
+def material(pictures):
+    """Two runs in which each picture is shown twice, and a split over pictures."""
+    rng = np.random.default_rng(1)
+    picture = np.concatenate([rng.permutation(N_PICTURES) for _ in range(4)])
+    drive = pictures.mean(axis=1).reshape(N_PICTURES, -1)
+    weights = rng.standard_normal((drive.shape[1], N_VOXELS))
+    values = drive[picture] @ weights + rng.standard_normal((48, N_VOXELS))
+    trials = pd.DataFrame(
+        {
+            "session": "n/a",
+            "task": "t",
+            "run": np.repeat(["1", "2"], 24),
+            "onset": np.arange(48.0),
+            "stimulus": [f"p{index:02d}" for index in picture],
+        }
+    )
+    responses = Responses(
+        values.astype(np.float32), trials, np.zeros((N_VOXELS, 3)), "T1w"
+    )
+    tested = picture < 3
+    fold = Fold("test", np.flatnonzero(~tested), np.flatnonzero(tested))
+    split = Split("x", (fold,), trials["stimulus"].to_numpy(str), False, "")
+    region = {"only": np.ones(N_VOXELS, dtype=bool)}
+    return Material(responses, region, pictures, picture, split)
+
+
+def step(decoder="ridge", features="pixels", voxels=None):
+    return DecodeStep(Method(features), Method(decoder), (), voxels)
+
+
+def decoded_test(material, step, fold=None):
+    recipe = read_recipe("eigenimage")
+    fold = fold or material.split.folds[0]
+    data = fold_data(material, fold, recipe)
+    space = fit_space(step, material.pictures, data.train_picture)
+    return decode(step, material.region["only"], data, space, material.pictures)
+
+
+def with_other_test_responses(material):
+    values = material.responses.values.copy()
+    rng = np.random.default_rng(9)
+    test = material.split.folds[0].test
+    values[test] = 50 * rng.standard_normal((len(test), N_VOXELS))
+    return replace(material, responses=replace(material.responses, values=values))
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_a_registry_is_read_only_and_every_entry_loads(kind):
+    registry = REGISTRIES[kind]
+    with pytest.raises(TypeError):
+        registry["other"] = "module:attribute"
+    for name in registry:
+        assert callable(load(registry, kind, name))
+
+
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "given"])
+def test_estimators_give_one_response_per_trial(name):
+    rng = np.random.default_rng(0)
+    bold = (500 + rng.standard_normal((80, 7))).astype(np.float32)
+    trials = pd.DataFrame(
+        {"onset": 6 + 12.0 * np.arange(11), "duration": 4.0, "role": "trial"}
+    )
+    values = load(ESTIMATORS, "estimator", name)().estimate(bold, trials, 2.0)
+    assert values.shape == (11, 7)
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_feature_spaces_are_learned_from_the_pictures_given(name, pictures):
+    space = load(FEATURES, "features", name)().fit(pictures[3:])
+    values = space.encode(pictures)
+    assert len(values) == N_PICTURES
+    alone = space.encode(pictures[:1])
+    np.testing.assert_allclose(alone[0], values[0], rtol=1e-5, atol=1e-6)
+    if hasattr(space, "decode"):
+        decoded = space.decode(values)
+        assert decoded.shape == pictures.shape
+        assert decoded.min() >= 0
+        assert decoded.max() <= 1
+
+
+@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_one_test_trial_alone_gives_what_it_gives_in_the_set(
+    material, decoder, features
+):
+    if (decoder, features) == ("sparse_logistic", "eigenimage"):
+        pytest.skip("the scores are no classes, which test_decoders.py covers")
+    together, _ = decoded_test(material, step(decoder, features))
+    fold = material.split.folds[0]
+    alone = replace(fold, test=fold.test[4:5])
+    single, _ = decoded_test(material, step(decoder, features), alone)
+    np.testing.assert_allclose(single[0], together[4], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("selection", [None, *SELECTIONS])
+def test_what_is_learned_does_not_depend_on_test_responses(
+    material, decoder, selection
+):
+    voxels = Method(selection, {"k": 15}) if selection else None
+    one = step(decoder, voxels=voxels)
+    _, before = decoded_test(material, one)
+    _, after = decoded_test(with_other_test_responses(material), one)
+    assert before.keys() == after.keys()
+    for key in before:
+        np.testing.assert_array_equal(before[key], after[key], err_msg=key)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_out_of_fold_predictions_do_not_depend_on_test_trials_or_own_group(
+    material, decoder
+):
+    recipe, fold = read_recipe("eigenimage"), material.split.folds[0]
+    one, region = step(decoder), material.region["only"]
+
+    def out_of_fold(material):
+        data = fold_data(material, fold, recipe)
+        space = fit_space(one, material.pictures, data.train_picture)
+        return decode_out_of_fold(one, region, data, space, material.pictures)
+
+    before = out_of_fold(material)
+    np.testing.assert_array_equal(
+        before, out_of_fold(with_other_test_responses(material))
+    )
+    # What a picture looks like must not enter the prediction of its own trials.
+    own = material.picture[fold.train] == 7
+    pictures = material.pictures.copy()
+    pictures[7] = 1 - pictures[7]
+    after = out_of_fold(replace(material, pictures=pictures))
+    np.testing.assert_array_equal(before[own], after[own])
+    assert not np.array_equal(before[~own], after[~own])
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_decoder_saved_and_loaded_predicts_the_same(decoder):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((30, N_VOXELS)).astype(np.float32)
+    Y = (rng.random((30, 2, 3)) > 0.5).astype(np.float32)
+    make = load(DECODERS, "decoder", decoder)
+    fitted = make().fit(X, Y, np.arange(30))
+    again = make().restore(fitted.state())
+    X_test = rng.standard_normal((5, N_VOXELS)).astype(np.float32)
+    predicted = fitted.predict(X_test)
+    assert predicted.shape == (5, 2, 3)
+    np.testing.assert_array_equal(predicted, again.predict(X_test))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_decoders_repeat_and_leave_global_randomness_alone(material, decoder):
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    first, _ = decoded_test(material, step(decoder))
+    again, _ = decoded_test(material, step(decoder))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generators_make_pictures_and_repeat(name, pictures):
+    feeds = FEEDS[name]
+    space = load(FEATURES, "features", feeds)().fit(pictures)
+    rng = np.random.default_rng(0)
+    values = space.encode(pictures) + rng.standard_normal(
+        space.encode(pictures).shape
+    ).astype(np.float32)
+    decoded = {"features": Decoded(values, space)}
+
+    def make(seed):
+        generator = load(GENERATORS, "generator", name)()
+        assert generator.needs == ("features",)
+        if hasattr(generator, "fit"):
+            generator.fit(decoded, pictures)
+        return generator.generate(decoded, seed), generator
+
+    made, generator = make(5)
+    assert made.shape == pictures.shape
+    assert made.dtype == np.float32
+    assert made.min() >= 0
+    assert made.max() <= 1
+    np.testing.assert_array_equal(made, make(5)[0])
+    alone = {"features": Decoded(values[2:3], space)}
+    np.testing.assert_allclose(generator.generate(alone, 5)[0], made[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_give_one_number_per_pair(name, pictures):
+    values = load(METRICS, "metric", name)(pictures, pictures[::-1])
+    assert values.shape == (N_PICTURES,)
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_name_methods_that_exist(name):
+    recipe = read_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+    assert recipe.cite
+    assert recipe.generate.name in GENERATORS
+    assert recipe.responses.estimator.name in ESTIMATORS
+    for decode_step in recipe.decode.values():
+        assert decode_step.features.name in FEATURES
+        assert decode_step.decoder.name in DECODERS
+
+
+def test_methods_of_the_generator_registry_all_have_a_feed():
+    assert set(FEEDS) == set(GENERATORS)

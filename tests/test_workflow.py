@@ -1,0 +1,420 @@
+"""Whole runs on simulated datasets: outputs, skipping, resuming, chance."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from bids_recon.simulate.dataset import Experiment, simulate_dataset
+
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
+
+EXPECTED = """\
+.bidsignore
+dataset_description.json
+figures/desc-00pixelcorrelation_heading.html
+figures/desc-00pixelcorrelation_scores.svg
+figures/desc-01ssim_heading.html
+figures/desc-01ssim_scores.svg
+figures/desc-02mse_heading.html
+figures/desc-02mse_scores.svg
+figures/desc-03twowayidentification_heading.html
+figures/desc-03twowayidentification_scores.svg
+figures/desc-04top1identification_heading.html
+figures/desc-04top1identification_scores.svg
+figures/desc-cite_about.html
+figures/desc-read_about.html
+figures/desc-table_about.html
+group.html
+group_metrics.tsv
+group_recon.tsv
+logs/CITATION.bib
+logs/CITATION.md
+sub-01.html
+sub-01/figures/sub-01_report.json
+sub-01/figures/sub-01_task-digits_desc-cite_about.html
+sub-01/figures/sub-01_task-digits_desc-quality_responses.svg
+sub-01/figures/sub-01_task-digits_desc-read_about.html
+sub-01/figures/sub-01_task-digits_desc-regions_mask.svg
+sub-01/figures/sub-01_task-digits_desc-settings_about.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_heading.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_recon.svg
+sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_scores.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_heading.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.svg
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_scores.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_weights.svg
+sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trialWindow_events.json
+sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trialWindow_events.tsv
+sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trial_events.json
+sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trial_events.tsv
+sub-01/func/sub-01_task-digits_run-01_space-T1w_stat-effect_desc-trialWindow_statmap.json
+sub-01/func/sub-01_task-digits_run-01_space-T1w_stat-effect_desc-trialWindow_statmap.nii.gz
+sub-01/func/sub-01_task-digits_run-01_space-T1w_stat-effect_desc-trial_statmap.json
+sub-01/func/sub-01_task-digits_run-01_space-T1w_stat-effect_desc-trial_statmap.nii.gz
+sub-01/func/sub-01_task-digits_space-T1w_desc-mean_boldref.json
+sub-01/func/sub-01_task-digits_space-T1w_desc-mean_boldref.nii.gz
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_desc-used_mask.json
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_desc-used_mask.nii.gz
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_decoder.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_decoder.safetensors
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_decoder.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_decoder.safetensors
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_metrics.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_metrics.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.tsv
+"""
+
+
+def files_of(folder, skip=()):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] not in skip
+    }
+
+
+def metrics_of(output_dir, subject="01", recipe="eigenimage"):
+    (path,) = output_dir.glob(f"sub-{subject}/recon/*_desc-{recipe}_metrics.tsv")
+    return pd.read_csv(path, sep="\t", na_values="n/a").set_index("metric")
+
+
+def test_the_outputs_are_those_that_the_docs_list(finished):
+    names = files_of(finished, skip=("work",))
+    listed = [name for name in names if not name.endswith((".png", "settings.yml"))]
+    expected = EXPECTED.split()
+    second = [name.replace("run-01", "run-02") for name in expected if "run-01" in name]
+    assert sorted(listed) == sorted(expected + second)
+    pictures = [name for name in names if name.endswith(".png")]
+    assert len(pictures) == 2 * 24
+    settings = [name for name in names if name.endswith("settings.yml")]
+    assert len(settings) == 1
+
+
+def test_the_official_validator_finds_no_error(finished):
+    done = subprocess.run(
+        [VALIDATOR, "--json", finished],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    errors = [issue for issue in issues if issue["severity"] == "error"]
+    assert not errors, errors
+
+
+def test_a_row_and_a_picture_per_reconstruction(finished):
+    table = pd.read_csv(
+        finished
+        / "sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.tsv",
+        sep="\t",
+    )
+    assert len(table) == 24
+    assert set(table["split"]) == {"fold-01", "fold-02", "fold-03"}
+    folder = (
+        finished / "sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon"
+    )
+    assert {path.name for path in folder.iterdir()} == set(table["image"])
+    assert {"trial", "stimulus", "seed", "pixel_correlation", "ssim"} <= set(table)
+
+
+def test_each_statmap_has_a_row_per_volume(finished):
+    for path in finished.glob("sub-01/func/*_statmap.nii.gz"):
+        rows = pd.read_csv(
+            str(path)
+            .replace("_stat-effect", "")
+            .replace("_statmap.nii.gz", "_events.tsv"),
+            sep="\t",
+        )
+        assert nib.load(path).shape[3] == len(rows) == 12
+
+
+def test_sidecars_say_what_outputs_were_made_from(finished):
+    sidecars = [
+        path
+        for path in finished.glob("sub-01/**/*.json")
+        if not path.name.endswith("_events.json")
+    ]
+    assert len(sidecars) == 2 * 2 + 2 + 2 * 3 + 1
+    for path in sidecars:
+        data = json.loads(path.read_text())["BidsRecon"]
+        assert data["Inputs"], path
+        assert data["Outputs"], path
+        assert data["Versions"]["bids-recon"] == data["Version"]
+        assert data["Seed"] == 0
+    statmap = next(finished.glob("sub-01/func/*run-01*desc-trial_statmap.json"))
+    sources = json.loads(statmap.read_text())["Sources"]
+    assert "bids:raw:sub-01/func/sub-01_task-digits_run-01_events.tsv" in sources
+    assert any(source.startswith("bids:fmriprep:sub-01/func/") for source in sources)
+
+
+def test_decoders_load_without_pickle(finished):
+    (path,) = finished.glob("sub-01/recon/*eigenimage_decoder.safetensors")
+    arrays = load_file(path)
+    assert "fold-01/eigenimage/coef" in arrays
+    mask = next(finished.glob("sub-01/func/*label-visual*mask.nii.gz"))
+    n_voxels = int(nib.load(mask).get_fdata().sum())
+    assert len(arrays["fold-01/eigenimage/coef"]) == n_voxels
+
+
+def test_even_sixteen_trials_beat_chance(finished):
+    for recipe in ("eigenimage", "miyawaki2008"):
+        metrics = metrics_of(finished, recipe=recipe)
+        assert metrics.loc["two_way_identification", "p_value"] < 0.01
+        assert (
+            metrics.loc["pixel_correlation", "value"]
+            > metrics.loc["pixel_correlation", "floor"]
+        )
+
+
+def test_the_page_shows_everything_and_links_to_files_that_exist(finished):
+    page = (finished / "sub-01.html").read_text()
+    for words in ("Read", "Regions", "Responses", "Reconstructions", "About"):
+        assert f"<h1>{words}</h1>" in page
+    assert "http" not in page.replace("https://www.nipreps.org/", "")
+    for piece in page.split('src="')[1:]:
+        assert (finished / piece.split('"')[0]).is_file()
+    group = (finished / "group.html").read_text()
+    assert 'href="sub-01.html"' in group
+
+
+def test_the_group_table_holds_every_participant_and_recipe(finished):
+    table = pd.read_csv(finished / "group_metrics.tsv", sep="\t", dtype=str)
+    assert set(table["recipe"]) == {"eigenimage", "miyawaki2008"}
+    assert set(table["subject"]) == {"01"}
+    assert set(table["roi"]) == {"visual"}
+    assert len(pd.read_csv(finished / "group_recon.tsv", sep="\t")) == 48
+
+
+def test_the_same_command_skips_everything_and_changes_nothing(
+    small_dataset, finished, tmp_path, run, options
+):
+    output_dir = shutil.copytree(finished, tmp_path / "derivatives")
+    before = files_of(output_dir)
+    status, said = run(small_dataset, output_dir, "participant", *options)
+    assert status == 0
+    assert "done in" not in said
+    assert said.count("up to date, skipped") == 2 * 2 + 2 + 2 * 3 + 1
+    assert files_of(output_dir, skip=("logs",)) == {
+        name: data for name, data in before.items() if not name.startswith("logs/")
+    }
+
+
+def test_a_change_of_a_setting_runs_only_what_depends_on_it(
+    small_dataset, finished, tmp_path, run, options
+):
+    output_dir = shutil.copytree(finished, tmp_path / "derivatives")
+    options = [word if word != "kfold:3" else "kfold:4" for word in options]
+    status, said = run(small_dataset, output_dir, "participant", *options)
+    assert status == 0
+    assert "responses trial task-digits_run-01: up to date" in said
+    assert "rois visual: up to date" in said
+    assert "eigenimage visual decode: done" in said
+    assert "settings changed: split" in said
+
+
+def test_a_lost_or_changed_output_is_made_again(
+    small_dataset, finished, tmp_path, run, options
+):
+    output_dir = shutil.copytree(finished, tmp_path / "derivatives")
+    before = files_of(output_dir, skip=("logs",))
+    (lost,) = output_dir.glob("sub-01/recon/*eigenimage_recon/0001_*.png")
+    lost.unlink()
+    (changed,) = output_dir.glob("sub-01/recon/*miyawaki2008_metrics.tsv")
+    changed.write_text("nothing\n")
+    status, said = run(small_dataset, output_dir, "participant", *options)
+    assert status == 0
+    assert f"{lost.name} is missing" in said
+    assert f"{changed.name} was changed" in said
+    assert files_of(output_dir, skip=("logs",)) == before
+
+
+def test_reports_only_makes_the_page_anew(
+    small_dataset, finished, tmp_path, run, options
+):
+    output_dir = shutil.copytree(finished, tmp_path / "derivatives")
+    page = (output_dir / "sub-01.html").read_bytes()
+    (output_dir / "sub-01.html").unlink()
+    status, said = run(
+        *(small_dataset, output_dir, "participant", *options, "--reports-only")
+    )
+    assert status == 0
+    assert "decode" not in said
+    assert (output_dir / "sub-01.html").read_bytes() == page
+
+
+@pytest.mark.parametrize("line", [3, 5, 8, 11])
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(
+    small_dataset, finished, tmp_path, command, line, options
+):
+    output_dir = tmp_path / "derivatives"
+    full = [*command, small_dataset, output_dir, "participant", *options]
+    process = subprocess.Popen(full, stderr=subprocess.PIPE, text=True)
+    for _ in range(line):
+        process.stderr.readline()
+    process.kill()
+    process.communicate()
+    again = subprocess.run(full, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    skip = ("logs", "figures", "group.html", "group_metrics.tsv", "group_recon.tsv")
+    resumed = files_of(output_dir, skip=skip)
+    undisturbed = files_of(finished, skip=skip)
+    # Where outputs lie stands in the page's settings alone, and nowhere else.
+    assert resumed == undisturbed
+
+
+def test_processes_give_the_same_bytes(
+    small_dataset, finished, tmp_path, command, options
+):
+    output_dir = tmp_path / "derivatives"
+    done = subprocess.run(
+        [
+            *(*command, small_dataset, output_dir, "participant", *options),
+            *("--n-procs", "2", "--omp-nthreads", "2"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    name = "sub-01/recon"
+    assert files_of(output_dir / name) == files_of(finished / name)
+
+
+def test_a_dry_run_tells_and_writes_nothing(small_dataset, tmp_path, run, options):
+    output_dir = tmp_path / "derivatives"
+    status, said = run(small_dataset, output_dir, "participant", *options, "--dry-run")
+    assert status == 0
+    assert "2 runs in space T1w" in said
+    assert "12 trial" in said
+    assert "24 distinct" in said
+    assert "visual 280" in said
+    assert not output_dir.exists()
+
+
+def test_stages_can_be_run_one_after_another(
+    small_dataset, finished, tmp_path, run, options
+):
+    output_dir = tmp_path / "derivatives"
+    status, said = run(
+        *(small_dataset, output_dir, "participant", *options, "--stages", "decode")
+    )
+    assert status == 66
+    assert "an earlier stage writes this" in said
+    for stage in ("responses", "rois", "decode", "generate", "evaluate"):
+        status, said = run(
+            *(small_dataset, output_dir, "participant", *options, "--stages", stage)
+        )
+        assert status == 0, said
+    recon = "sub-01/recon"
+    assert files_of(output_dir / recon) == files_of(finished / recon)
+
+
+def test_shuffled_pictures_are_at_chance(tmp_path, run):
+    experiment = Experiment(
+        n_participants=1, n_runs=4, n_pictures=80, noise=0.2, shuffled=True, seed=11
+    )
+    simulate_dataset(tmp_path / "dataset", experiment)
+    status, said = run(
+        *(tmp_path / "dataset", tmp_path / "out", "participant"),
+        *("--roi", "visual=V1+V2+V3"),
+    )
+    assert status == 0, said
+    metrics = metrics_of(tmp_path / "out")
+    # The standard error of 80 pictures is about 0.03.
+    assert abs(metrics.loc["two_way_identification", "value"] - 0.5) < 0.1
+    assert metrics.loc["two_way_identification", "p_value"] > 0.01
+
+
+@pytest.mark.parametrize(
+    ("pictures", "n_pictures"), [("digits", 150), ("patterns", 240)]
+)
+def test_at_low_noise_identification_is_near_one(tmp_path, run, pictures, n_pictures):
+    experiment = Experiment(
+        pictures=pictures, n_participants=1, n_pictures=n_pictures, noise=0.05
+    )
+    simulate_dataset(tmp_path / "dataset", experiment)
+    status, said = run(
+        *(tmp_path / "dataset", tmp_path / "out", "participant"),
+        *("--roi", "visual=V1+V2+V3", "--split", "kfold:6"),
+    )
+    assert status == 0, said
+    metrics = metrics_of(tmp_path / "out")
+    assert metrics.loc["two_way_identification", "value"] > 0.97
+    if pictures == "patterns":
+        accuracy = metrics.loc["patch_accuracy"]
+        assert accuracy["ci_low"] > accuracy["floor"]
+
+
+def test_simulated_datasets_are_valid_bids(small_dataset):
+    done = subprocess.run(
+        [VALIDATOR, "--json", small_dataset],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    errors = {issue["code"] for issue in issues if issue["severity"] == "error"}
+    assert not errors
+
+
+def test_a_participant_that_fails_does_not_stop_the_others(tmp_path, run):
+    simulate_dataset(
+        tmp_path / "dataset",
+        Experiment(n_participants=2, n_runs=2, n_pictures=12, noise=0.2),
+    )
+    broken = next(
+        (tmp_path / "dataset").glob("derivatives/fmriprep/sub-01/**/*bold.nii.gz")
+    )
+    broken.write_bytes(broken.read_bytes()[:2000])
+    status, said = run(
+        *(tmp_path / "dataset", tmp_path / "out", "participant", "--roi", "V=V1")
+    )
+    assert status == 1
+    assert "sub-01 failed" in said
+    assert broken.name in said
+    page = (tmp_path / "out" / "sub-01.html").read_text()
+    assert "<h1>Problems</h1>" in page
+    assert broken.name in page
+    assert np.isfinite(
+        metrics_of(tmp_path / "out", "02").loc["pixel_correlation", "value"]
+    )
+    status, _ = run(tmp_path / "dataset", tmp_path / "out", "group")
+    assert status == 0
+    assert (
+        "sub-01 has a page but no scores" in (tmp_path / "out/group.html").read_text()
+    )
+
+
+def test_averaging_repeats_gives_one_reconstruction_per_picture(tmp_path, run):
+    simulate_dataset(
+        tmp_path / "dataset",
+        Experiment(n_participants=1, n_runs=2, n_pictures=12, n_repeats=2, noise=0.5),
+    )
+    recipe = tmp_path / "averaged.yml"
+    recipe.write_text(
+        "name: averaged\nextends: eigenimage\n"
+        "responses: {average_repeats: {test: true}}\n"
+        "decode: {eigenimage: {voxels: {name: reliability, k: 50}}}\n"
+    )
+    status, said = run(
+        *(tmp_path / "dataset", tmp_path / "out", "participant"),
+        *("--recipe", recipe, "--split", "kfold:3"),
+    )
+    assert status == 0, said
+    (path,) = (tmp_path / "out").glob("sub-01/recon/*_desc-averaged_recon.tsv")
+    table = pd.read_csv(path, sep="\t")
+    assert len(table) == 12
+    assert (table["n_repeats"] == 2).all()
