@@ -203,23 +203,39 @@ def _in_processes(
     import dask
     from distributed import Client, LocalCluster, as_completed
 
-    # Jobs hold their memory bound themselves; a worker that Dask restarted in the
-    # middle of one would lose what it did.
+    settings = {
+        # Jobs keep to the memory themselves; a worker that Dask restarted in the
+        # middle of one would lose what it did, and fail again where the first did.
+        "distributed.worker.memory.terminate": False,
+        "distributed.scheduler.allowed-failures": 0,
+    }
     with (
-        dask.config.set({"distributed.worker.memory.terminate": False}),
+        dask.config.set(settings),
         LocalCluster(
             n_workers=n_procs,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
             memory_limit=0,
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
         futures = client.get(graph, list(graph), sync=False)
         outcomes = {}
-        for _, outcome in as_completed(futures, with_results=True):
+        for future, result in as_completed(
+            futures, with_results=True, raise_errors=False
+        ):
+            outcome = result if isinstance(result, Outcome) else _lost(future.key)
             tell(outcome)
             outcomes[outcome.job] = outcome
     return {name: outcomes[name] for name in graph}
+
+
+def _lost(job: str) -> Outcome:
+    """Return what came of a job whose process died, or that needed such a job."""
+    reason = (
+        "its process, or that of a job it needs, was killed; most often because the "
+        "memory was used up. Use fewer processes (--n-procs) or set --mem-mb."
+    )
+    return Outcome(job, "failed", reason, Status.FAILED)

@@ -280,7 +280,10 @@ def _database(settings: Settings, name: str) -> Path | None:
 
 
 def _open(root: Path, database: Path | None, is_derivative: bool) -> BIDSLayout:
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=True)
+    # The sidecars of other files may be many, and hold keys that pybids refuses.
+    indexer = BIDSLayoutIndexer(
+        validate=False, index_metadata=True, suffix=["bold", "statmap"]
+    )
     # A dataset is often a clone whose pictures of the brain were not fetched; pybids
     # warns of what it cannot open, which is nothing that this program needs.
     with warnings.catch_warnings():

@@ -39,10 +39,9 @@ from bids_recon.stages.plan import Plan, RunPlan
 PLAIN = ("window", "given")
 """Estimators that are used without confounds, if nothing else is said."""
 
+# pybids takes keys that are entities, such as run, for a conflict with the file's name:
+# those columns are described in the documentation only.
 COLUMN_NOTES = {
-    "session": {"Description": "Label of the session"},
-    "task": {"Description": "Label of the task"},
-    "run": {"Description": "Label of the run"},
     "role": {
         "Description": "What the row is",
         "Levels": {

@@ -1,0 +1,87 @@
+"""Jobs: order, failures, and the same outcomes in processes."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bids_recon.engine import Job, Result, execute, graph_of
+from bids_recon.errors import Status, UserError
+
+
+def work(folder, name, *needs):
+    for need in needs:
+        assert (folder / need).exists(), f"{name} ran before {need}"
+    (folder / name).touch()
+    return Result(True, "not done yet")
+
+
+def fail(error):
+    raise error
+
+
+def report(folder, outcomes):
+    (folder / "report").write_text(" ".join(sorted(o.state for o in outcomes)))
+    return Result(True)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Let the processes of a cluster import this file."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+
+
+def test_a_process_that_is_killed_is_told_and_the_others_go_on(tmp_path):
+    jobs = [
+        Job("killed", "x", die),
+        Job("after", "x", partial(work, tmp_path, "after"), ("killed",)),
+        Job("other", "x", partial(work, tmp_path, "other")),
+    ]
+    outcomes = execute(jobs, 2, 1, lambda outcome: None)
+    assert outcomes["killed"].state == "failed"
+    assert "was killed" in outcomes["killed"].reason
+    assert outcomes["after"].failed
+    assert outcomes["other"].state == "done"
+
+
+@pytest.mark.parametrize("n_procs", [1, 2])
+def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path, n_procs):
+    jobs = [
+        Job("a", "x", partial(work, tmp_path, "a")),
+        Job("bad", "x", partial(fail, UserError("broken file", Status.BAD_DATA))),
+        Job("after bad", "x", partial(work, tmp_path, "c"), ("bad",)),
+        Job("further", "x", partial(work, tmp_path, "f"), ("after bad",)),
+        Job("b", "x", partial(work, tmp_path, "b", "a"), ("a",)),
+        Job("defect", "x", partial(fail, KeyError("oops"))),
+        Job("end", "x", partial(report, tmp_path), (), ("a", "bad", "after bad", "b")),
+    ]
+    told = []
+    outcomes = execute(jobs, n_procs, 1, told.append)
+    states = {name: outcome.state for name, outcome in outcomes.items()}
+    assert states == {
+        "a": "done",
+        "bad": "failed",
+        "after bad": "not run",
+        "further": "not run",
+        "b": "done",
+        "defect": "failed",
+        "end": "done",
+    }
+    assert outcomes["bad"].reason == "broken file"
+    assert outcomes["bad"].status == Status.BAD_DATA
+    assert "KeyError" in outcomes["defect"].details
+    assert (tmp_path / "report").read_text() == "done done failed not run"
+    assert sorted(outcome.job for outcome in told) == sorted(states)
+
+
+def test_the_graph_is_dasks():
+    jobs = [Job("a", "x", Result), Job("b", "x", Result, ("a",), ())]
+    graph = graph_of(jobs, 1)
+    assert set(graph) == {"a", "b"}
+    assert graph["b"][1:] == ("a",)
