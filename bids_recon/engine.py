@@ -203,6 +203,7 @@ def _in_processes(
     import dask
     from distributed import Client, LocalCluster, as_completed
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     settings = {
         # Jobs keep to the memory themselves; a worker that Dask restarted in the
         # middle of one would lose what it did, and fail again where the first did.

@@ -20,7 +20,11 @@ from bids_recon.dataset.derivatives import (
     write_descriptions,
 )
 from bids_recon.dataset.layout import Dataset
-from bids_recon.dataset.provenance import remove_parts, write_text
+from bids_recon.dataset.provenance import (
+    remove_dead_parts,
+    remove_parts,
+    write_text,
+)
 from bids_recon.engine import Job, Outcome, execute
 from bids_recon.errors import Status, UserError
 from bids_recon.recipe import Recipe, read_recipe
@@ -204,6 +208,8 @@ def write_run_files(
     for subject in dataset.participants():
         remove_parts(output_dir / f"sub-{subject}")
         remove_parts(settings.work / f"sub-{subject}")
+    for folder in (output_dir, output_dir / "logs"):
+        remove_dead_parts(folder)
 
 
 def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:

@@ -24,8 +24,9 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     UserError
         If the place cannot be written to.
     """
-    # The suffix stays last, because writers choose the format by it.
-    part = path.with_name(f".part-{path.name}")
+    # The suffix stays last, because writers choose the format by it. Two processes may
+    # write the same file, such as the pictures of two recipes: each its own part.
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
@@ -244,8 +245,19 @@ def library_versions() -> dict[str, str]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a killed run left half-written below ``folder``."""
+    """Remove what a killed run left half-written below a folder that is ours alone."""
     for root, _, names in os.walk(folder):
         for name in names:
             if name.startswith(".part-"):
                 Path(root, name).unlink(missing_ok=True)
+
+
+def remove_dead_parts(folder: Path) -> None:
+    """Remove what processes that run no more left half-written right in a folder."""
+    for path in folder.glob(".part-*"):
+        try:
+            os.kill(int(path.name.split("-")[1]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            continue

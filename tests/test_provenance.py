@@ -1,0 +1,121 @@
+"""Sidecars, whole files, and why a stage runs."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bids_recon.dataset.provenance import (
+    Checksums,
+    Record,
+    Sidecar,
+    checksum,
+    remove_dead_parts,
+    write_whole,
+)
+from bids_recon.errors import UserError
+
+
+@pytest.fixture
+def sidecar(tmp_path):
+    (tmp_path / "out.txt").write_text("result")
+    return Sidecar(tmp_path / "out.json", {"out": tmp_path / "out.txt"})
+
+
+RECORD = Record("decode", {"k": 100, "rule": "run"}, {"bids:raw:a": "1f"}, 0)
+
+
+def changed(**changes):
+    data = {"stage": "decode", "settings": RECORD.settings, "inputs": RECORD.inputs}
+    return Record(**{**data, "seed": 0, **changes})
+
+
+def test_an_up_to_date_stage_need_not_run(sidecar):
+    assert sidecar.why_run(RECORD) == "not done yet"
+    sidecar.write(RECORD, {"Description": "x"}, ["a warning"])
+    assert sidecar.why_run(RECORD) is None
+    assert sidecar.read()["Sources"] == ["bids:raw:a"]
+    assert sidecar.read()["BidsRecon"]["Warnings"] == ["a warning"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"settings": {"k": 500, "rule": "run"}}, "settings changed: k"),
+        ({"settings": {"k": 100}}, "settings changed: rule"),
+        ({"inputs": {"bids:raw:a": "2e"}}, "inputs changed: bids:raw:a"),
+        ({"seed": 1}, "seed changed from 0 to 1"),
+    ],
+)
+def test_what_changed_is_said(sidecar, changes, why):
+    sidecar.write(RECORD, {}, [])
+    assert sidecar.why_run(changed(**changes)) == why
+
+
+def test_lost_and_changed_outputs_are_noticed(sidecar, tmp_path):
+    sidecar.write(RECORD, {}, [])
+    (tmp_path / "out.txt").write_text("half")
+    assert sidecar.why_run(RECORD) == "out.txt was changed"
+    (tmp_path / "out.txt").unlink()
+    assert sidecar.why_run(RECORD) == "out.txt is missing"
+
+
+def test_a_broken_sidecar_is_no_reason_to_stop(sidecar):
+    sidecar.path.write_text("{")
+    assert sidecar.why_run(RECORD) == "out.json cannot be read"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(part):
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+
+
+def test_many_may_write_the_same_file_at_once(tmp_path):
+    path = tmp_path / "folder" / "a.txt"
+
+    def write(number):
+        child = os.fork()
+        if child == 0:
+            for _ in range(50):
+                write_whole(path, lambda part: part.write_text("the same" * 1000))
+            os._exit(0)
+        return os.waitpid(child, 0)[1]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, range(4))) == [0] * 4
+    assert path.read_text() == "the same" * 1000
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_parts_of_dead_processes_are_removed(tmp_path):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead = tmp_path / f".part-{child}-a.json"
+    alive = tmp_path / f".part-{os.getpid()}-b.json"
+    for path in (dead, alive):
+        path.touch()
+    remove_dead_parts(tmp_path)
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def test_checksums_are_remembered_until_a_file_changes(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    store = tmp_path / "work" / "checksums.json"
+    first = Checksums(store).of({"a": path})
+    assert first == {"a": checksum(path)}
+    assert store.is_file()
+    assert Checksums(store).of({"a": path}) == first
+    path.write_bytes(b"three")
+    assert Checksums(store).of({"a": path}) == {"a": checksum(path)} != first
