@@ -62,7 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="reconstruct, or collect all participants of OUTPUT_DIR",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    _add_selection(parser.add_argument_group("what is read"))
+    reading = parser.add_argument_group("what is read")
+    _add_selection(reading)
+    _add_pictures(reading)
     _add_method(parser.add_argument_group("what is done"))
     _add_machine(parser.add_argument_group("how it runs"))
     return parser
@@ -111,6 +113,9 @@ def _add_selection(group: Any) -> None:
         action="store_true",
         help="go on where dataset_description.json is missing or incomplete",
     )
+
+
+def _add_pictures(group: Any) -> None:
     group.add_argument(
         "--stimuli",
         type=_path,

@@ -137,7 +137,10 @@ class FeatureSpace(Protocol):
 
 
 class Decoder(Protocol):
-    """Responses (n_trials, n_voxels) to features (n_trials, *shape)."""
+    """Responses (n_trials, n_voxels) to features (n_trials, *shape).
+
+    What is learned is kept in attributes whose names end in an underscore, as arrays.
+    """
 
     def fit(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> Self:
         """Learn from training trials; trials of one group are never split inside."""

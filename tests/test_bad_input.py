@@ -116,19 +116,21 @@ def test_filters_that_select_nothing(broken):
 @pytest.mark.parametrize("run_id", ["1", "01", "run-1"])
 def test_a_run_may_be_named_with_and_without_zeros(broken, run_id):
     said = broken(0, options=(*ROI, "--dry-run", "--run-id", run_id))
-    assert "1 runs in space" in said
+    assert "runs: 1, in space" in said
 
 
 def test_a_filter_file(dataset, broken, tmp_path):
     path = tmp_path / "filter.json"
     path.write_text(json.dumps({"bold": {"run": 2}}))
     said = broken(0, options=(*ROI, "--dry-run", "--bids-filter-file", path))
-    assert "1 runs in space" in said
+    assert "runs: 1, in space" in said
     path.write_text(json.dumps({"bald": {"run": 2}}))
     options = (*ROI, "--bids-filter-file", path)
     broken(64, "Did you mean 'bold'?", options=options)
     path.write_text("{")
     broken(64, "not valid JSON", options=options)
+    path.write_text(json.dumps({"bold": {"ech": 2}}))
+    broken(64, "the filter 'bold' is not understood", options=options)
 
 
 def test_no_derivatives_at_all(dataset, broken):

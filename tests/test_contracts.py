@@ -8,6 +8,7 @@ import pytest
 
 from bids_recon.datatypes import Decoded, Responses
 from bids_recon.decoders import DECODERS
+from bids_recon.decoders.state import restore, state_of
 from bids_recon.evaluation import METRICS
 from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.features import FEATURES
@@ -188,7 +189,7 @@ def test_a_decoder_saved_and_loaded_predicts_the_same(decoder):
     Y = (rng.random((30, 2, 3)) > 0.5).astype(np.float32)
     make = load(DECODERS, "decoder", decoder)
     fitted = make().fit(X, Y, np.arange(30))
-    again = make().restore(fitted.state())
+    again = restore(make(), state_of(fitted))
     X_test = rng.standard_normal((5, N_VOXELS)).astype(np.float32)
     predicted = fitted.predict(X_test)
     assert predicted.shape == (5, 2, 3)

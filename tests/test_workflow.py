@@ -86,6 +86,14 @@ def files_of(folder, skip=()):
     }
 
 
+def validator_errors(folder):
+    done = subprocess.run(
+        [VALIDATOR, "--json", folder], capture_output=True, text=True, check=False
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    return [issue for issue in issues if issue["severity"] == "error"]
+
+
 def metrics_of(output_dir, subject="01", recipe="eigenimage"):
     (path,) = output_dir.glob(f"sub-{subject}/recon/*_desc-{recipe}_metrics.tsv")
     return pd.read_csv(path, sep="\t", na_values="n/a").set_index("metric")
@@ -104,15 +112,7 @@ def test_the_outputs_are_those_that_the_docs_list(finished):
 
 
 def test_the_official_validator_finds_no_error(finished):
-    done = subprocess.run(
-        [VALIDATOR, "--json", finished],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    issues = json.loads(done.stdout)["issues"]["issues"]
-    errors = [issue for issue in issues if issue["severity"] == "error"]
-    assert not errors, errors
+    assert validator_errors(finished) == []
 
 
 def test_a_row_and_a_picture_per_reconstruction(finished):
@@ -297,7 +297,7 @@ def test_a_dry_run_tells_and_writes_nothing(small_dataset, tmp_path, run, option
     output_dir = tmp_path / "derivatives"
     status, said = run(small_dataset, output_dir, "participant", *options, "--dry-run")
     assert status == 0
-    assert "2 runs in space T1w" in said
+    assert "runs: 2, in space T1w" in said
     assert "12 trial" in said
     assert "24 distinct" in said
     assert "visual 280" in said
@@ -359,15 +359,7 @@ def test_at_low_noise_identification_is_near_one(tmp_path, run, pictures, n_pict
 
 
 def test_simulated_datasets_are_valid_bids(small_dataset):
-    done = subprocess.run(
-        [VALIDATOR, "--json", small_dataset],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    issues = json.loads(done.stdout)["issues"]["issues"]
-    errors = {issue["code"] for issue in issues if issue["severity"] == "error"}
-    assert not errors
+    assert validator_errors(small_dataset) == []
 
 
 def test_a_participant_that_fails_does_not_stop_the_others(tmp_path, run):
@@ -418,3 +410,59 @@ def test_averaging_repeats_gives_one_reconstruction_per_picture(tmp_path, run):
     table = pd.read_csv(path, sep="\t")
     assert len(table) == 12
     assert (table["n_repeats"] == 2).all()
+
+
+@pytest.fixture
+def two_sessions(dataset):
+    """The two runs of the dataset, as one session each, with a resting run beside."""
+    for root in (dataset, dataset / "derivatives" / "fmriprep"):
+        for path in list(root.glob("sub-01/func/*")):
+            session = "A" if "run-01" in path.name else "B"
+            name = path.name.replace("sub-01_", f"sub-01_ses-{session}_")
+            target = root / "sub-01" / f"ses-{session}" / "func" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    for path in list(dataset.glob("derivatives/fmriprep/sub-01/ses-A/func/*")):
+        rest = path.name.replace("task-digits_run-01", "task-rest")
+        shutil.copy(path, path.with_name(rest))
+    return dataset
+
+
+def test_sessions_are_read_and_split(two_sessions, tmp_path, run):
+    arguments = (two_sessions, tmp_path / "out", "participant", "--roi", "V=V1")
+    status, said = run(*arguments, "--dry-run", "--session-label", "B")
+    assert status == 0, said
+    assert "runs: 1, in space T1w" in said
+    status, said = run(*arguments, "--dry-run")
+    assert "1 runs without events were left out" in said
+    status, said = run(*arguments, "--split", "train=A/test=ses-B")
+    assert status == 0, said
+    func = tmp_path / "out" / "sub-01" / "ses-A" / "func"
+    assert list(func.glob("sub-01_ses-A_task-digits_run-01_*_statmap.nii.gz"))
+    (path,) = (tmp_path / "out").glob("sub-01/recon/*_recon.tsv")
+    table = pd.read_csv(path, sep="\t", dtype=str)
+    assert set(table["session"]) == {"B"}
+    assert set(table["split"]) == {"test"}
+    status, _ = run(two_sessions, tmp_path / "out", "group")
+    assert status == 0
+
+
+def test_imagery_is_estimated_and_left_for_later(dataset, tmp_path, run):
+    path = next(dataset.glob("sub-01/func/*run-01_events.tsv"))
+    table = pd.read_csv(path, sep="\t")
+    imagined = pd.DataFrame(
+        {
+            "onset": table["onset"],
+            "duration": 4.0,
+            "event_type": 2,
+            "category_name": "n01443537",
+            "evaluation": 4.0,
+        }
+    )
+    imagined.to_csv(path, sep="\t", index=False)
+    status, said = run(dataset, tmp_path / "out", "participant", "--roi", "V=V1")
+    assert status == 0, said
+    events = next((tmp_path / "out").glob("sub-01/func/*run-01*_events.tsv"))
+    assert set(pd.read_csv(events, sep="\t")["role"]) == {"imagery"}
+    (path,) = (tmp_path / "out").glob("sub-01/recon/*_recon.tsv")
+    assert set(pd.read_csv(path, sep="\t")["run"]) == {2}

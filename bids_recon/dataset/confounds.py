@@ -8,7 +8,7 @@ import pandas as pd
 from nilearn.interfaces.fmriprep import load_confounds
 
 from bids_recon.dataset.layout import Run
-from bids_recon.errors import Status, UserError
+from bids_recon.errors import UserError
 
 
 def read_confounds(
@@ -41,13 +41,6 @@ def read_confounds(
             "There is no table of confounds for some runs; their responses were "
             "estimated without."
         )
-    if run.confounds.is_symlink() and not run.confounds.exists():
-        raise UserError(
-            f"{run.confounds}: this is a link whose content was not fetched. Fetch it "
-            f"first (for instance with: datalad get {run.confounds.name}), or use a "
-            "recipe with confounds: [].",
-            Status.NO_INPUT,
-        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -76,7 +69,7 @@ def read_confounds(
 
 def confound_files(run: Run) -> list[Path]:
     """Return the files that confounds are read from."""
-    if run.confounds is None or not run.confounds.exists():
+    if run.confounds is None:
         return []
     sidecar = run.confounds.with_suffix(".json")
     return [run.confounds, sidecar] if sidecar.exists() else [run.confounds]

@@ -172,14 +172,26 @@ class Dataset:
     def query(self, subject: str, kind: str, **entities: Any) -> list[Any]:
         """Return the files of a participant in all derivatives, sorted by path.
 
-        The filters of the command line and of ``--bids-filter-file`` apply.
+        The filters of ``--bids-filter-file`` apply.
+
+        Raises
+        ------
+        UserError
+            If a filter names an entity that pybids does not know.
         """
         entities = {"subject": subject, **entities, **self.filters.get(kind, {})}
-        files = [
-            file
-            for layout in self.derivatives.values()
-            for file in layout.get(**entities)
-        ]
+        try:
+            files = [
+                file
+                for layout in self.derivatives.values()
+                for file in layout.get(**entities)
+            ]
+        except ValueError as error:
+            raise UserError(
+                f"{self.settings.bids_filter_file}: the filter {kind!r} is not "
+                f"understood: {error}",
+                Status.USAGE,
+            ) from error
         return sorted(files, key=lambda file: file.path)
 
     def selected(self, files: list[Any]) -> list[Any]:

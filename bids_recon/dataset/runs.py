@@ -227,7 +227,8 @@ def _bold_run(
         bold=path,
         table=_own_events(entities, events),
         mask=Path(masks[0].path) if masks else None,
-        confounds=confounds if confounds.exists() else None,
+        # A link whose content was not fetched is there too, and is told when read.
+        confounds=confounds if confounds.exists() or confounds.is_symlink() else None,
         metadata=file.get_metadata(),
     )
 

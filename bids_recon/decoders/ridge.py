@@ -127,20 +127,3 @@ class Ridge:
         """Return features (n_trials, *shape), float32."""
         values = (X.astype(np.float64) - self.x_mean_) @ self.coef_ + self.intercept_
         return values.reshape(len(X), *self.shape_).astype(np.float32)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return {
-            "coef": self.coef_,
-            "intercept": self.intercept_,
-            "x_mean": self.x_mean_,
-            "alphas": self.alphas_,
-            "shape": np.asarray(self.shape_, dtype=np.int64),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> Self:
-        """Take over what was learned."""
-        self.coef_, self.intercept_ = state["coef"], state["intercept"]
-        self.x_mean_, self.alphas_ = state["x_mean"], state["alphas"]
-        self.shape_ = tuple(int(size) for size in state["shape"])
-        return self

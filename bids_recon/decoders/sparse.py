@@ -98,19 +98,3 @@ class Sparse:
             products = (X[:, chosen].astype(np.float64) * coef).sum(axis=1)
             values[:, target] = products + self.intercept_[target]
         return values.reshape(len(X), *self.shape_)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return {
-            "coef": self.coef_,
-            "intercept": self.intercept_,
-            "voxels": self.voxels_,
-            "shape": np.asarray(self.shape_, dtype=np.int64),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> Self:
-        """Take over what was learned."""
-        self.coef_, self.intercept_ = state["coef"], state["intercept"]
-        self.voxels_ = state["voxels"]
-        self.shape_ = tuple(int(size) for size in state["shape"])
-        return self

@@ -106,20 +106,3 @@ class SparseLogistic:
             logits = chosen @ coef.T + self.intercept_[target]
             values[:, target] = softmax(logits, axis=1) @ self.values_[target]
         return values.reshape(len(X), *self.shape_)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return {
-            "coef": self.coef_,
-            "intercept": self.intercept_,
-            "values": self.values_,
-            "voxels": self.voxels_,
-            "shape": np.asarray(self.shape_, dtype=np.int64),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> Self:
-        """Take over what was learned."""
-        self.coef_, self.intercept_ = state["coef"], state["intercept"]
-        self.values_, self.voxels_ = state["values"], state["voxels"]
-        self.shape_ = tuple(int(size) for size in state["shape"])
-        return self

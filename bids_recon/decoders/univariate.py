@@ -33,19 +33,3 @@ class Univariate:
         """Return features (n_trials, *shape), float32."""
         values = X[:, self.voxels_] * self.coef_ + self.intercept_
         return values.reshape(len(X), *self.shape_).astype(np.float32)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return {
-            "coef": self.coef_,
-            "intercept": self.intercept_,
-            "voxels": self.voxels_,
-            "shape": np.asarray(self.shape_, dtype=np.int64),
-        }
-
-    def restore(self, state: dict[str, np.ndarray]) -> Self:
-        """Take over what was learned."""
-        self.coef_, self.intercept_ = state["coef"], state["intercept"]
-        self.voxels_ = state["voxels"]
-        self.shape_ = tuple(int(size) for size in state["shape"])
-        return self

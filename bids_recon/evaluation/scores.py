@@ -101,31 +101,39 @@ def score(
         else:
             pairs, floor = _metric(recon, name, blocks)
             n_candidates = None
-        values = pairs[np.arange(len(recon.own)), recon.own]
-        per_picture[name] = values
-        low, high = bootstrap_interval(values, recon.own, rng)
-        chance = permutation_test(
-            pairs, recon.own, orders, lower_is_better=name in LOWER_IS_BETTER
-        )
-        rows.append(
-            {
-                "profile": profile,
-                "metric": name,
-                "value": _mean(values),
-                "ci_low": low,
-                "ci_high": high,
-                "chance": chance.level,
-                "p_value": chance.p_value,
-                "ceiling": np.nan,
-                "floor": _mean(floor),
-                "n": int(np.isfinite(values).sum()),
-                "n_pictures": len(recon.seen),
-                "n_candidates": n_candidates,
-                "n_permutations": chance.n_permutations,
-            }
-        )
+        per_picture[name] = pairs[np.arange(len(recon.own)), recon.own]
+        row = _row(name, pairs, recon, orders, rng)
+        row |= {"profile": profile, "floor": _mean(floor), "n_candidates": n_candidates}
+        rows.append(row)
     summary = pd.DataFrame(rows, columns=COLUMNS)
     return summary, pd.DataFrame(per_picture), _notes(recon, orders)
+
+
+def _row(
+    name: str,
+    pairs: np.ndarray,
+    recon: Reconstructed,
+    orders: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, object]:
+    """Return the mean of a metric with its interval and chance."""
+    values = pairs[np.arange(len(recon.own)), recon.own]
+    low, high = bootstrap_interval(values, recon.own, rng)
+    chance = permutation_test(
+        pairs, recon.own, orders, lower_is_better=name in LOWER_IS_BETTER
+    )
+    return {
+        "metric": name,
+        "value": _mean(values),
+        "ci_low": low,
+        "ci_high": high,
+        "chance": chance.level,
+        "p_value": chance.p_value,
+        "ceiling": np.nan,
+        "n": int(np.isfinite(values).sum()),
+        "n_pictures": len(recon.seen),
+        "n_permutations": chance.n_permutations,
+    }
 
 
 def _mean(values: np.ndarray) -> float:

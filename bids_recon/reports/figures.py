@@ -38,65 +38,55 @@ def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> Figure
     masks : dict of str to array of shape (x, y, z), bool
         Regions by name.
     """
-    values = np.asarray(nib.as_closest_canonical(mean).dataobj)
-    regions = {
-        name: np.asarray(
-            nib.as_closest_canonical(
-                nib.Nifti1Image(mask.astype(np.uint8), mean.affine)
-            ).dataobj
-        ).astype(bool)
-        for name, mask in masks.items()
-    }
+    canonical = nib.as_closest_canonical(mean)
+    values = np.asarray(canonical.dataobj)
+    regions = {name: _canonical(mask, mean) for name, mask in masks.items()}
     union = np.logical_or.reduce(list(regions.values()))
     occupied = np.flatnonzero(union.any(axis=(0, 1)))
     picks = np.unique(np.linspace(0, len(occupied) - 1, 8).round().astype(int))
-    slices = occupied[picks]
-    brain = (values != 0) | union
-    x, y = (np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2)))
-    area = (slice(max(x[0] - 1, 0), x[-1] + 2), slice(max(y[0] - 1, 0), y[-1] + 2))
-    zooms = nib.affines.voxel_sizes(nib.as_closest_canonical(mean).affine)
+    area = _bounds((values != 0) | union)
+    zooms = nib.affines.voxel_sizes(canonical.affine)
+    top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
+    options = {
+        "origin": "lower",
+        "interpolation": "nearest",
+        "aspect": zooms[1] / zooms[0],
+    }
+    colours = dict(zip(masks, _colours(len(masks)), strict=True))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 11 / len(slices) * 1.3 + 0.9))
-        axes = np.atleast_1d(figure.subplots(1, len(slices)))
-        top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
-        for axis, z in zip(axes, slices, strict=True):
-            axis.imshow(
-                values[(*area, z)].T,
-                origin="lower",
-                cmap="gray",
-                vmin=0,
-                vmax=top,
-                aspect=zooms[1] / zooms[0],
-                interpolation="nearest",
-            )
-            for (_, region), colour in zip(
-                regions.items(), _colours(len(regions)), strict=True
-            ):
-                layer = np.zeros((*region[(*area, z)].T.shape, 4))
-                layer[region[(*area, z)].T] = mpl.colors.to_rgba(colour, 0.6)
-                axis.imshow(
-                    layer,
-                    origin="lower",
-                    interpolation="nearest",
-                    aspect=zooms[1] / zooms[0],
-                )
-            height = nib.affines.apply_affine(
-                nib.as_closest_canonical(mean).affine, (0, 0, z)
-            )[2]
+        figure = Figure(figsize=(11, 11 / len(picks) * 1.15 + 0.5))
+        axes = np.atleast_1d(figure.subplots(1, len(picks)))
+        for axis, z in zip(axes, occupied[picks], strict=True):
+            axis.imshow(values[(*area, z)].T, cmap="gray", vmin=0, vmax=top, **options)
+            for name, region in regions.items():
+                inside = region[(*area, z)].T
+                layer = np.zeros((*inside.shape, 4))
+                layer[inside] = mpl.colors.to_rgba(colours[name], 0.6)
+                axis.imshow(layer, **options)
+            height = nib.affines.apply_affine(canonical.affine, (0, 0, z))[2]
             axis.set_title(f"z = {height:.0f} mm", fontsize=9)
             axis.set_axis_off()
         handles = [
             mpl.patches.Patch(
-                color=colour, alpha=0.6, label=f"{name} ({int(mask.sum()):,} voxels)"
+                color=colours[name], alpha=0.6, label=f"{name} ({mask.sum():,} voxels)"
             )
-            for (name, mask), colour in zip(
-                masks.items(), _colours(len(masks)), strict=True
-            )
+            for name, mask in masks.items()
         ]
         figure.legend(
             handles=handles, loc="lower center", ncols=4, frameon=False, fontsize=9
         )
     return figure
+
+
+def _canonical(mask: np.ndarray, mean: nib.Nifti1Image) -> np.ndarray:
+    image = nib.Nifti1Image(mask.astype(np.uint8), mean.affine)
+    return np.asarray(nib.as_closest_canonical(image).dataobj).astype(bool)
+
+
+def _bounds(brain: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns that hold something, with a margin of a voxel."""
+    x, y = (np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2)))
+    return slice(max(x[0] - 1, 0), x[-1] + 2), slice(max(y[0] - 1, 0), y[-1] + 2)
 
 
 def _colours(n: int) -> list[str]:

@@ -18,6 +18,7 @@ from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_whole
 from bids_recon.datatypes import FeatureSpace, Responses, Trials, join_responses
 from bids_recon.decoders import DECODERS
 from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.state import state_of
 from bids_recon.engine import Result
 from bids_recon.errors import UserError
 from bids_recon.evaluation.splits import Fold, Split, make_split
@@ -200,7 +201,7 @@ def decode(
     decoder.fit(X[:, voxels], Y, data.groups)
     decoded = decoder.predict(data.test.values[:, region][:, voxels])
     chosen = np.flatnonzero(region)[voxels]
-    return decoded, {"voxels_used": chosen, **decoder.state()}
+    return decoded, {"voxels_used": chosen, **state_of(decoder)}
 
 
 def decode_out_of_fold(

@@ -9,7 +9,7 @@ from bids_recon.stages.rois import region
 
 def describe(plan: Plan) -> str:
     """Return in words what a participant's jobs would be."""
-    lines = [f"sub-{plan.subject}: {len(plan.runs)} runs in space {plan.space}"]
+    lines = [f"sub-{plan.subject}: runs: {len(plan.runs)}, in space {plan.space}"]
     for run in plan.runs:
         roles = run.trials["role"].value_counts().sort_index()
         events = ", ".join(f"{count} {role}" for role, count in roles.items())

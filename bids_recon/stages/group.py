@@ -96,7 +96,9 @@ def _pieces(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
         for name, exists in pages.items()
         if exists
     )
-    read = paragraph(f"{len(subjects)} participants with scores.") + f"<ul>{links}</ul>"
+    read = (
+        paragraph(f"Participants with scores: {len(subjects)}.") + f"<ul>{links}</ul>"
+    )
     pieces = {folder / "desc-read_about.html": html(read)}
     without = [
         path.stem

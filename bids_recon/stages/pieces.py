@@ -15,6 +15,7 @@ from bids_recon.dataset.images import open_image
 from bids_recon.dataset.provenance import library_versions
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.dataset.tables import read_table
+from bids_recon.evaluation.scores import COLUMNS
 from bids_recon.reports import figures
 from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import (
@@ -36,18 +37,10 @@ SHOWN = 6
 LARGEST_PATTERN = 2000
 """Voxels and trials that correlations of patterns are computed from, at most."""
 
-SCORE_COLUMNS = [
-    "value",
-    "ci_low",
-    "ci_high",
-    "chance",
-    "p_value",
-    "ceiling",
-    "floor",
-    "n",
-    "n_pictures",
-    "n_permutations",
-]
+SCORE_COLUMNS = tuple(
+    name for name in COLUMNS if name not in ("profile", "metric", "n_candidates")
+)
+"""Columns of the table of scores that hold numbers."""
 
 
 def figure_path(
@@ -91,7 +84,10 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     return {
         name: value
         for name, value in settings.as_data().items()
-        if value not in (None, [], False) and name not in without_effect
+        if value is not None
+        and value is not False
+        and value != []
+        and name not in without_effect
     }
 
 
@@ -161,8 +157,8 @@ def _read(plan: Plan, notes: list[str]) -> str:
         )
     headers = ("Run", "File", "Volumes", "Repetition time", "Events", "Pictures")
     text = paragraph(
-        f"{len(plan.runs)} runs in space {plan.space}; {len(plan.pictures)} distinct "
-        "pictures."
+        f"Runs: {len(plan.runs)}, in space {plan.space}. Distinct pictures: "
+        f"{len(plan.pictures)}."
     )
     text += table(headers, rows)
     return text + (bullet_list(notes, "warning") if notes else "")
@@ -229,6 +225,8 @@ def _quality(plan: Plan, analysis: Analysis) -> pd.DataFrame:
         part = load_responses(plan, run, variant)
         inside = union[np.load(response_files(plan, run, variant).mask)]
         rows = (part.trials["role"] == "trial").to_numpy()
+        if not rows.any():
+            continue
         X = np.asarray(part.values)[rows][:, inside]
         deviations[run.run.name] = float(np.median(X.std(axis=0)))
         values.append(X - X.mean(axis=0))
