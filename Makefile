@@ -35,6 +35,7 @@ test: lint docs
 
 bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/lss.py
+	$(BIN)/python tests/benchmarks/identification.py
 	$(BIN)/python tests/benchmarks/startup.py
 
 clean:

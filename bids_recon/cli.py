@@ -209,7 +209,7 @@ def _add_machine(group: Any) -> None:
         "-v",
         "--verbose",
         action="count",
-        help="more on the terminal; -vv for libraries too",
+        help="show what libraries say, too",
     )
 
 
@@ -307,5 +307,5 @@ def _show_log(verbose: int) -> None:
         )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
+    root.setLevel(logging.INFO if verbose else logging.ERROR)
     logging.getLogger("bids_recon").setLevel(logging.INFO)

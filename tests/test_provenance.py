@@ -1,7 +1,11 @@
 """Sidecars, whole files, and why a stage runs."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -78,29 +82,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_many_may_write_the_same_file_at_once(tmp_path):
+def write_often(path):
+    for _ in range(50):
+        write_whole(path, lambda part: part.write_text("the same" * 1000))
+
+
+def test_many_may_write_the_same_file_at_once(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
     path = tmp_path / "folder" / "a.txt"
-
-    def write(number):
-        child = os.fork()
-        if child == 0:
-            for _ in range(50):
-                write_whole(path, lambda part: part.write_text("the same" * 1000))
-            os._exit(0)
-        return os.waitpid(child, 0)[1]
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(write, range(4))) == [0] * 4
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(write_often, [path] * 4))
     assert path.read_text() == "the same" * 1000
     assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
 
 
 def test_parts_of_dead_processes_are_removed(tmp_path):
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    dead = tmp_path / f".part-{child}-a.json"
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    dead = tmp_path / f".part-{child.pid}-a.json"
     alive = tmp_path / f".part-{os.getpid()}-b.json"
     for path in (dead, alive):
         path.touch()

@@ -5,6 +5,8 @@ from skimage.metrics import structural_similarity
 
 THRESHOLD = 0.5
 SSIM_WINDOW = 7
+BLOCK_VALUES = 2**24
+"""How many numbers of one side are centred and scaled at a time: 128 MB."""
 
 
 def _flat(pictures: np.ndarray) -> np.ndarray:
@@ -15,8 +17,9 @@ def _normalised(pictures: np.ndarray) -> np.ndarray:
     """Return pictures with zero mean and unit norm; constant ones are all zero."""
     flat = _flat(pictures)
     flat = flat - flat.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, norms, out=np.zeros_like(flat), where=norms > 1e-9)
+    norms = np.sqrt(np.einsum("ij,ij->i", flat, flat))
+    flat *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 1e-9)[:, None]
+    return flat
 
 
 def pixel_correlation(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
@@ -27,18 +30,31 @@ def pixel_correlation(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray
 def correlation_matrix(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Return the correlation of every reconstruction with every candidate.
 
+    Rows are centred and scaled a block at a time, so that memory stays bounded however
+    many features there are; either array may be memory-mapped.
+
     Parameters
     ----------
-    seen : array of shape (n_candidates, 3, H, W)
-        Candidates.
-    reconstructed : array of shape (n, 3, H, W)
-        Reconstructions.
+    seen : array of shape (n_candidates, ...)
+        Candidates: pictures or features.
+    reconstructed : array of shape (n, ...)
+        Reconstructions, in the same form.
 
     Returns
     -------
     array of shape (n, n_candidates)
+        0 where a row is constant.
     """
-    return _normalised(reconstructed) @ _normalised(seen).T
+    result = np.empty((len(reconstructed), len(seen)))
+    n_features = max(1, int(np.prod(seen.shape[1:])))
+    step = max(1, BLOCK_VALUES // n_features)
+    for start in range(0, len(reconstructed), step):
+        rows = slice(start, start + step)
+        block = _normalised(reconstructed[rows])
+        for first in range(0, len(seen), step):
+            columns = slice(first, first + step)
+            result[rows, columns] = block @ _normalised(seen[columns]).T
+    return result
 
 
 def mse(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
