@@ -158,8 +158,8 @@ def _add_method(group: Any) -> None:
         "--split",
         metavar="RULE",
         help="kfold:K over pictures, leave-one-picture-out, run, session, task, "
-        "column:NAME or train=SES/test=SES (default: column:split if there is one, "
-        "else kfold:10)",
+        "clusters:K, column:NAME or train=SES/test=SES (default: column:split if there "
+        "is one, else kfold:10)",
     )
     group.add_argument("--seed", type=int, metavar="N", help="of all randomness (0)")
     group.add_argument(

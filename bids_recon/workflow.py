@@ -3,7 +3,8 @@
 ``run_participant`` makes a plan for each participant, turns the plans into one graph of
 jobs and has the engine execute it. Every job is one stage:
 
-    responses (a run) -> rois, reference -> decode -> generate -> evaluate -> report
+    responses (a run) -> rois, reference, ceiling -> decode -> generate -> evaluate
+    -> report
 """
 
 import json
@@ -30,6 +31,7 @@ from bids_recon.errors import Status, UserError
 from bids_recon.recipe import Recipe, read_recipe
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
+from bids_recon.stages.ceiling import ceiling_stage, repeats
 from bids_recon.stages.decode import decode_stage
 from bids_recon.stages.dry_run import describe
 from bids_recon.stages.evaluate import evaluate_stage
@@ -136,6 +138,9 @@ def jobs_of(plan: Plan) -> list[Job]:
     of_first = tuple(job.name for job in jobs)
     reference = partial(reference_stage, plan, first)
     jobs.append(Job(f"{subject} reference", "rois", reference, of_first))
+    if repeats(plan):
+        ceiling = partial(ceiling_stage, plan, first)
+        jobs.append(Job(f"{subject} ceiling", "responses", ceiling, of_first))
     for roi in dict.fromkeys(r for a in plan.analyses for r in a.roi_sets):
         stage = partial(rois_stage, plan, roi, first)
         jobs.append(Job(f"{subject} rois {roi.name}", "rois", stage, of_first))

@@ -156,7 +156,7 @@ def recon(seen, made, own=None, fold=None):
     own = np.arange(len(made)) if own is None else own
     fold = np.full(len(made), "test") if fold is None else fold
     floor = np.broadcast_to(seen.mean(axis=0), made.shape)
-    return Reconstructed(seen, made, own, fold, floor)
+    return Reconstructed(seen, made, own, fold, {"floor": floor, "ceiling": seen[own]})
 
 
 def test_perfect_reconstructions_score_perfectly(pair):
@@ -216,6 +216,10 @@ def test_the_mean_picture_is_a_floor_at_chance(pair):
     summary = summary.set_index("metric")
     floor = summary.loc["two_way_identification", "floor"]
     assert floor == pytest.approx(0.5)
+    # What would be scored if every picture came out as it was seen.
+    assert summary.loc["two_way_identification", "ceiling"] == 1
+    assert summary.loc["ssim", "ceiling"] == pytest.approx(1)
+    assert np.isnan(summary.loc["ssim", "floor_retrieval"])
 
 
 class TestSplits:
@@ -268,6 +272,21 @@ class TestSplits:
         assert split.shares_pictures
         assert "also learned on" in split.sentence
         assert set(split.groups) == {fold.name for fold in split.folds}
+
+    def test_clusters_hold_out_pictures_that_are_alike(self, trials):
+        rng = np.random.default_rng(0)
+        centres = rng.random((2, 3, 6, 6))
+        pictures = {
+            f"p{i}.png": centres[i % 2] + 0.01 * rng.random((3, 6, 6)) for i in range(6)
+        }
+        split = make_split("clusters:2", trials, 0, lambda: pictures)
+        assert {frozenset(test) for _, test in self.sides(split, trials)} == {
+            frozenset({"p0.png", "p2.png", "p4.png"}),
+            frozenset({"p1.png", "p3.png", "p5.png"}),
+        }
+        for rule in ("clusters:1", "clusters:7", "clusters:x"):
+            with pytest.raises(UserError, match="expected clusters:K"):
+                make_split(rule, trials, 0, lambda: pictures)
 
     def test_sessions_may_be_listed_with_patterns(self, trials):
         trials = trials.assign(stimulus=[f"p{i}" for i in range(12)])

@@ -47,9 +47,11 @@ sub-01/figures/sub-01_task-digits_desc-settings_about.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_heading.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_recon.svg
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_scores.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_spurious.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_heading.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.svg
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_scores.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_spurious.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_weights.svg
 sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trialWindow_events.json
 sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trialWindow_events.tsv
@@ -69,12 +71,14 @@ sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_spurious.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_decoder.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_decoder.safetensors
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_metrics.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_metrics.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_spurious.tsv
 """
 
 
@@ -466,3 +470,51 @@ def test_imagery_is_estimated_and_left_for_later(dataset, tmp_path, run):
     assert set(pd.read_csv(events, sep="\t")["role"]) == {"imagery"}
     (path,) = (tmp_path / "out").glob("sub-01/recon/*_recon.tsv")
     assert set(pd.read_csv(path, sep="\t")["run"]) == {2}
+
+
+def test_regions_that_know_categories_only_are_told(tmp_path, run):
+    # Ventral voxels of the simulation are driven by the category of a digit alone,
+    # those of V1 by its pixels.
+    experiment = Experiment(n_participants=1, n_pictures=120, n_repeats=2, noise=0.3)
+    simulate_dataset(tmp_path / "dataset", experiment)
+    status, said = run(
+        *(tmp_path / "dataset", tmp_path / "out", "participant"),
+        *("--roi", "pixels=V1+V2", "ventral=ventral", "--split", "kfold:3"),
+    )
+    assert status == 0, said
+    told = [line for line in said.split("\n") if "from categories alone" in line]
+    assert len(told) == 1
+    assert "ventral" in told[0]
+    checks = {}
+    for path in (tmp_path / "out").glob("sub-01/recon/*_spurious.tsv"):
+        label = path.name.split("label-")[1].split("_")[0]
+        checks[label] = pd.read_csv(path, sep="\t").set_index("measure")["value"]
+    within = "within_category_two_way"
+    assert checks["pixels"][within] > 0.8
+    assert checks["ventral"][within] < 0.6
+    scores = pd.read_csv(
+        next((tmp_path / "out").glob("sub-01/recon/*label-ventral*_metrics.tsv")),
+        sep="\t",
+    ).set_index("metric")
+    # By the usual number, categories look like a success.
+    assert scores.loc["two_way_identification", "value"] > 0.75
+    assert scores.loc["two_way_identification", "ceiling"] > 0.99
+    assert 0.5 < scores.loc["two_way_identification", "floor_retrieval"] < 1
+    ceiling = next((tmp_path / "out").glob("sub-01/func/*stat-noiseceiling*.nii.gz"))
+    percent = nib.load(ceiling).get_fdata()
+    regions = tmp_path / "dataset/derivatives/rois/sub-01/anat"
+    seeing = nib.load(next(regions.glob("*label-V1_mask.nii.gz"))).get_fdata() > 0
+    # Voxels outside of all regions carry noise only.
+    assert np.nanmedian(percent[seeing]) > np.nanmedian(percent) + 20
+    page = (tmp_path / "out" / "sub-01.html").read_text()
+    assert "desc-ceiling_responses.svg" in page
+
+
+def test_clusters_are_held_out(small_dataset, tmp_path, run):
+    options = ("participant", "--roi", "V=V1", "--split", "clusters:3")
+    status, said = run(small_dataset, tmp_path / "out", *options)
+    assert status == 0, said
+    (path,) = (tmp_path / "out").glob("sub-01/recon/*_recon.json")
+    sidecar = json.loads(path.read_text())
+    assert "clusters of similar" in sidecar["SplitDescription"]
+    assert not sidecar["SharesPictures"]

@@ -1,5 +1,6 @@
 """All numbers of one set of reconstructions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ COLUMNS = [
     "p_value",
     "ceiling",
     "floor",
+    "floor_retrieval",
     "n",
     "n_pictures",
     "n_candidates",
@@ -54,15 +56,18 @@ class Reconstructed:
         Which of ``seen`` each is of.
     fold : array of shape (n,)
         The fold in which each was made.
-    floor : array of shape (n, 3, H, W)
-        For each, the mean of the pictures its decoders were trained on.
+    instead : mapping of str to array of shape (n, 3, H, W)
+        What is scored in place of each reconstruction, by the column that it fills:
+        ``floor``, the mean of the pictures its decoders were trained on;
+        ``floor_retrieval``, the training picture whose features are nearest to the
+        decoded ones; ``ceiling``, what the generator makes of the true features.
     """
 
     seen: np.ndarray
     pictures: np.ndarray
     own: np.ndarray
     fold: np.ndarray
-    floor: np.ndarray
+    instead: Mapping[str, np.ndarray]
 
 
 def score(
@@ -97,13 +102,13 @@ def score(
         if name in BINARY_METRICS and not binary:
             continue
         if name in IDENTIFICATION:
-            pairs, floor, n_candidates = _identification(recon, name)
+            pairs, instead, n_candidates = _identification(recon, name)
         else:
-            pairs, floor = _metric(recon, name, blocks)
+            pairs, instead = _metric(recon, name, blocks)
             n_candidates = None
         per_picture[name] = pairs[np.arange(len(recon.own)), recon.own]
         row = _row(name, pairs, recon, orders, rng)
-        row |= {"profile": profile, "floor": _mean(floor), "n_candidates": n_candidates}
+        row |= {"profile": profile, "n_candidates": n_candidates, **instead}
         rows.append(row)
     summary = pd.DataFrame(rows, columns=COLUMNS)
     return summary, pd.DataFrame(per_picture), _notes(recon, orders)
@@ -129,7 +134,6 @@ def _row(
         "ci_high": high,
         "chance": chance.level,
         "p_value": chance.p_value,
-        "ceiling": np.nan,
         "n": int(np.isfinite(values).sum()),
         "n_pictures": len(recon.seen),
         "n_permutations": chance.n_permutations,
@@ -143,33 +147,41 @@ def _mean(values: np.ndarray) -> float:
 
 def _metric(
     recon: Reconstructed, name: str, blocks: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, dict[str, float]]:
     metric = load(METRICS, "metric", name)
     pairs = pair_scores(metric, recon.seen, recon.pictures, recon.own, blocks)
-    background = np.zeros_like(recon.floor)
-    # For black and white pictures, the trivial answer is that all is background.
-    floor = background if name in BINARY_METRICS else recon.floor
-    return pairs, metric(recon.seen[recon.own], floor)
+    seen = recon.seen[recon.own]
+    instead = {key: _mean(metric(seen, made)) for key, made in recon.instead.items()}
+    if name in BINARY_METRICS:
+        # For black and white pictures, the trivial answer is that all is background.
+        instead["floor"] = _mean(metric(seen, np.zeros_like(recon.pictures)))
+    return pairs, instead
 
 
 def _identification(
     recon: Reconstructed, name: str
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return the score if each picture had been the own one, and the floor's."""
+) -> tuple[np.ndarray, dict[str, float], str]:
+    """Return the score if each picture had been the own one, and what is instead."""
     rule = two_way if name == "two_way_identification" else top1
     mask = candidates(recon.fold, recon.own, len(recon.seen))
     pairs = np.full((len(recon.own), len(recon.seen)), np.nan)
-    similarity = metrics.correlation_matrix(recon.seen, recon.pictures)
-    similarity = np.where(mask, similarity, np.nan)
+    similarity = _masked(recon.seen, recon.pictures, mask)
     for picture in range(len(recon.seen)):
         rows = np.flatnonzero(mask[:, picture])
         pairs[rows, picture] = rule(
             similarity[rows], np.full(len(rows), picture, dtype=int)
         )
-    floor = np.where(mask, metrics.correlation_matrix(recon.seen, recon.floor), np.nan)
+    instead = {
+        key: _mean(rule(_masked(recon.seen, made, mask), recon.own))
+        for key, made in recon.instead.items()
+    }
     counts = np.unique(mask.sum(axis=1))
     text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-    return pairs, rule(floor, recon.own), text
+    return pairs, instead, text
+
+
+def _masked(seen: np.ndarray, made: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.where(mask, metrics.correlation_matrix(seen, made), np.nan)
 
 
 def _notes(recon: Reconstructed, orders: np.ndarray) -> list[str]:

@@ -1,17 +1,21 @@
 """Which trials are learned on and which are tested."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
 import numpy as np
 import pandas as pd
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 
 from bids_recon.datatypes import Trials
 from bids_recon.errors import Status, UserError, did_you_mean
 
 TRAIN_WORDS = ("train", "training", "trn")
 TEST_WORDS = ("test", "testing", "tst", "val", "validation")
+CLUSTER_COMPONENTS = 50
+"""Pictures are clustered by their scores on so many principal components."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,27 @@ class Split:
     sentence: str
 
 
-def make_split(rule: str | None, trials: Trials, seed: int) -> Split:
+def make_split(
+    rule: str | None,
+    trials: Trials,
+    seed: int,
+    pictures_of: Callable[[], Mapping[str, np.ndarray]] | None = None,
+) -> Split:
     """Divide trials by a rule.
 
     Parameters
     ----------
     rule : str or None
         ``kfold:K`` over pictures, ``leave-one-picture-out``, ``run``, ``session``,
-        ``task``, ``column:NAME``, or ``train=A,B/test=C`` with sessions. ``None`` takes
-        the column ``split`` where the trials have it, else ``kfold:10``.
+        ``task``, ``column:NAME``, ``clusters:K`` of similar pictures, or
+        ``train=A,B/test=C`` with sessions. ``None`` takes the column ``split`` where
+        the trials have it, else ``kfold:10``.
     trials : Trials
         The trials, all of which have a picture.
     seed : int
-        Which pictures go together in ``kfold``.
+        Which pictures go together in ``kfold``, and where ``clusters`` start.
+    pictures_of : callable, optional
+        Gives the pictures (3, H, W) by their stimuli; ``clusters`` needs it.
 
     Raises
     ------
@@ -88,6 +100,7 @@ def make_split(rule: str | None, trials: Trials, seed: int) -> Split:
         "session": lambda: _by_unit(rule, trials),
         "task": lambda: _by_unit(rule, trials),
         "column": lambda: _by_column(rule, argument, trials),
+        "clusters": lambda: _by_clusters(rule, argument, trials, seed, pictures_of()),
     }
     if kind not in makers:
         known = [*makers, "train=SESSIONS/test=SESSIONS"]
@@ -210,6 +223,41 @@ def _by_column(rule: str, column: str, trials: Trials) -> Split:
             f"Each of the {len(names)} values of the column {column!r} was held out in "
             "turn; no picture is on both sides."
         )
+    return _over_pictures(rule, folds, trials, sentence)
+
+
+def _by_clusters(
+    rule: str,
+    argument: str,
+    trials: Trials,
+    seed: int,
+    pictures: Mapping[str, np.ndarray],
+) -> Split:
+    names = np.unique(trials["stimulus"].to_numpy(str))
+    _need_two(names, rule)
+    n_clusters = int(argument) if argument.isdigit() else 0
+    if not 2 <= n_clusters <= len(names):
+        raise UserError(
+            f"--split {rule!r}: expected clusters:K with K from 2 to the number of "
+            f"pictures ({len(names)}), such as clusters:5.",
+            Status.USAGE,
+        )
+    flat = np.stack([np.asarray(pictures[name]).ravel() for name in names])
+    n_components = min(CLUSTER_COMPONENTS, *flat.shape)
+    scores = PCA(n_components, svd_solver="full").fit_transform(flat.astype(np.float64))
+    labels = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(scores)
+    cluster_of = pd.Series(labels, index=names)
+    codes = cluster_of.loc[trials["stimulus"].astype(str)].to_numpy()
+    folds = tuple(
+        _fold(f"cluster-{index + 1:02d}", codes != index, codes == index)
+        for index in range(n_clusters)
+    )
+    sizes = ", ".join(str(count) for count in np.bincount(labels))
+    sentence = (
+        f"The {len(names)} pictures were divided into {n_clusters} clusters of similar "
+        f"ones ({sizes} pictures); each cluster was reconstructed by decoders that saw "
+        "no picture of it."
+    )
     return _over_pictures(rule, folds, trials, sentence)
 
 

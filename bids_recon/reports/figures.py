@@ -140,6 +140,38 @@ def response_quality(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def ceilings(percent: dict[str, np.ndarray]) -> Figure:
+    """Draw how the noise ceiling is distributed over the voxels of each region.
+
+    Parameters
+    ----------
+    percent : dict of str to array of shape (n_voxels,)
+        Region -> noise ceiling in percent.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6, 2.8))
+        axis = figure.subplots()
+        bins = np.linspace(0, 100, 41)
+        for (name, values), colour in zip(
+            percent.items(), _colours(len(percent)), strict=True
+        ):
+            median = float(np.median(values))
+            axis.hist(
+                values,
+                bins=bins,
+                histtype="step",
+                linewidth=1.6,
+                color=colour,
+                label=f"{name}: median {median:.0f} %",
+            )
+            axis.axvline(median, color=colour, linestyle=":")
+        axis.set_xlabel("noise ceiling, percent of variance")
+        axis.set_ylabel("voxels")
+        axis.legend(frameon=False, fontsize=9)
+        figure.tight_layout()
+    return figure
+
+
 def seen_and_reconstructed(
     groups: dict[str, Sequence[tuple[np.ndarray, np.ndarray, str]]],
 ) -> Figure:

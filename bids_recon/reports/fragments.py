@@ -65,6 +65,7 @@ def score_table(scores: pd.DataFrame) -> str:
         words, better = METRIC_WORDS.get(row["metric"], (row["metric"], "higher"))
         if row["metric"] == "top1_identification":
             words += f" = {_count(row['n_candidates'])}"
+        words += " ↑" if better == "higher" else " ↓"
         interval = f"{number(row['ci_low'])} to {number(row['ci_high'])}"
         p_value = row["p_value"]
         rows.append(
@@ -75,8 +76,10 @@ def score_table(scores: pd.DataFrame) -> str:
                 number(row["chance"]),
                 "n/a" if pd.isna(p_value) else f"{p_value:.2g}",
                 number(row["floor"]),
-                better,
-                f"{row['n']:.0f}, of {row['n_pictures']:.0f} pictures",
+                number(row["floor_retrieval"]),
+                number(row["ceiling"]),
+                f"{row['n']:.0f}",
+                f"{row['n_pictures']:.0f}",
             )
         )
     headers = (
@@ -85,11 +88,41 @@ def score_table(scores: pd.DataFrame) -> str:
         "95 % interval",
         "Chance",
         "p",
-        "Floor",
-        "Better is",
-        "Reconstructions",
+        "Mean picture",
+        "Nearest known",
+        "Ceiling",
+        "n",
+        "Pictures",
     )
     return table(headers, rows)
+
+
+SPURIOUS_WORDS = {
+    "zero_shot_top1": "True feature first among it and all training features",
+    "zero_shot_top10": "True feature among the first 10 of these",
+    "zero_shot_top50": "True feature among the first 50 of these",
+    "within_category_two_way": "Two-way identification within categories",
+    "two_way_identification": "Two-way identification",
+    "two_way_of_categories_alone": "Two-way identification of perfect categories alone",
+    "two_way_near_training_pictures": "Two-way, pictures like training pictures",
+    "two_way_far_training_pictures": "Two-way, pictures unlike training pictures",
+    "effective_dimension_decoded": "Effective dimension of decoded features",
+    "effective_dimension_true": "Effective dimension of true features",
+}
+
+
+def spurious_table(checks: pd.DataFrame) -> str:
+    """Return the checks for spurious reconstruction of one analysis."""
+    rows = [
+        (
+            SPURIOUS_WORDS.get(row["measure"], row["measure"]),
+            number(row["value"]),
+            number(row["chance"]),
+            "n/a" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
+        )
+        for row in checks.to_dict("records")
+    ]
+    return table(("Could categories alone explain it?", "Value", "Chance", "p"), rows)
 
 
 def _count(value: object) -> str:

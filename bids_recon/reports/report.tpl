@@ -23,6 +23,7 @@ table { border-collapse: collapse; font-size: .92rem; margin: .5rem 0; }
 th, td { text-align: left; padding: .28rem .8rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; border-bottom: 2px solid var(--line); }
 .wide { overflow-x: auto; }
+.wide td, .wide th { white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .5rem 0; }
 dt { font-weight: 600; }
 dd { margin: 0; overflow-wrap: anywhere; }

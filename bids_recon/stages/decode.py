@@ -111,7 +111,11 @@ def trials_and_split(plan: Plan, recipe: Recipe) -> tuple[Trials, Split]:
             "--trials, --session-label and --task-id."
         )
     seed = derive_seed(plan.settings.seed, plan.subject, "split")
-    return trials, make_split(plan.settings.split, trials, seed)
+
+    def pictures_of() -> dict[str, np.ndarray]:
+        return dict(zip(plan.pictures, load_plan_pictures(plan, recipe), strict=True))
+
+    return trials, make_split(plan.settings.split, trials, seed, pictures_of)
 
 
 def load_material(plan: Plan, analysis: Analysis) -> Material:
@@ -195,7 +199,7 @@ def decode(
         What was learned.
     """
     X = data.train.values[:, region]
-    Y = _targets(space, pictures, data.train_picture)
+    Y = targets(space, pictures, data.train_picture)
     voxels = _select(step, X, Y, data.train_picture)
     decoder = build(DECODERS, "decoder", step.decoder.name, step.decoder.options)
     decoder.fit(X[:, voxels], Y, data.groups)
@@ -219,7 +223,7 @@ def decode_out_of_fold(
         NaN where there is a single group, and nothing to hold out.
     """
     X = data.train.values[:, region]
-    Y = _targets(space, pictures, data.train_picture)
+    Y = targets(space, pictures, data.train_picture)
     decoded = np.full(Y.shape, np.nan, dtype=np.float32)
     for train, held_out in inner_folds(data.groups, OUT_OF_FOLD, seed=1):
         voxels = _select(step, X[train], Y[train], data.train_picture[train])
@@ -229,9 +233,10 @@ def decode_out_of_fold(
     return decoded
 
 
-def _targets(
+def targets(
     space: FeatureSpace, pictures: np.ndarray, picture: np.ndarray
 ) -> np.ndarray:
+    """Return the features of the picture of each trial, (n_trials, *shape)."""
     distinct, rows = np.unique(picture, return_inverse=True)
     return space.encode(pictures[distinct])[rows]
 

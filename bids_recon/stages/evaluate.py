@@ -6,17 +6,32 @@ import pandas as pd
 from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_text
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.dataset.tables import table_text
+from bids_recon.datatypes import Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.scores import Reconstructed, score
 from bids_recon.evaluation.splits import Split
-from bids_recon.stages.decode import trials_and_split
-from bids_recon.stages.generate import listing, recon_files
+from bids_recon.evaluation.spurious import (
+    MIN_PICTURES,
+    Decodings,
+    battery,
+    categories_of,
+)
+from bids_recon.stages.decode import (
+    decoded_path,
+    fit_space,
+    targets,
+    trials_and_split,
+)
+from bids_recon.stages.generate import feeds_of, limit_path, listing, recon_files
 from bids_recon.stages.plan import (
     Analysis,
     Plan,
     derive_seed,
     load_plan_pictures,
 )
+
+CATEGORY_COLUMNS = ("category", "category_name", "trial_type")
+"""Columns of events that may say what a picture is of."""
 
 
 def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
@@ -34,10 +49,10 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         },
         seed=plan.settings.seed,
     )
-    sidecar = Sidecar(
-        files.metrics.with_suffix(".json"),
-        {"metrics": files.metrics, "recon": files.table},
-    )
+    outputs = {"metrics": files.metrics, "recon": files.table}
+    if table["stimulus"].nunique() >= MIN_PICTURES:
+        outputs["spurious"] = files.spurious
+    sidecar = Sidecar(files.metrics.with_suffix(".json"), outputs)
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
@@ -53,6 +68,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
             per_picture = per_picture.add_suffix(f"_{profile}")
         table = pd.concat([table, per_picture], axis=1)
         notes += [note for note in found if note not in notes]
+    spurious = check_spurious(plan, analysis, table, trials, split)
     seeds = {
         name: derive_seed(
             plan.settings.seed, plan.subject, "generate", recipe.name, name
@@ -67,11 +83,19 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
             f"Scores of the pictures in {files.table.name}. Intervals: 95 %, bootstrap "
             "over pictures. chance and p_value: pictures exchanged, within this "
             "participant. floor: the mean training picture in place of each "
-            "reconstruction; for patch_accuracy, f1 and mcc, all background."
+            "reconstruction; for patch_accuracy, f1 and mcc, all background. "
+            "floor_retrieval: the training picture with the nearest features. ceiling: "
+            "what the generator makes of the true features."
         ),
         "Split": split.rule,
         "SplitDescription": split.sentence,
     }
+    files.spurious.unlink(missing_ok=True)
+    if spurious is not None:
+        checks, verdict, suspicious = spurious
+        write_text(files.spurious, table_text(checks))
+        describe["Spurious"] = verdict
+        notes += [verdict] if suspicious else []
     sidecar.write(record, describe, notes)
     return Result(True, reason, tuple(notes))
 
@@ -107,6 +131,12 @@ def load_reconstructed(
         fold.name: np.asarray(pictures[np.unique(shown[fold.train])]).mean(axis=0)
         for fold in split.folds
     }
+    nearest, recovered = (
+        np.concatenate(
+            [np.load(limit_path(plan, analysis, fold, kind)) for fold in split.folds]
+        )
+        for kind in ("nearest", "recovery")
+    )
     return Reconstructed(
         seen=np.asarray(pictures[distinct]),
         pictures=np.stack(
@@ -114,5 +144,70 @@ def load_reconstructed(
         ),
         own=own,
         fold=table["split"].to_numpy(str),
-        floor=np.stack([means[name] for name in table["split"]]),
+        instead={
+            "floor": np.stack([means[name] for name in table["split"]]),
+            "floor_retrieval": np.asarray(pictures[nearest]),
+            "ceiling": recovered,
+        },
     )
+
+
+def check_spurious(
+    plan: Plan,
+    analysis: Analysis,
+    table: pd.DataFrame,
+    trials: Trials,
+    split: Split,
+) -> tuple[pd.DataFrame, str, bool] | None:
+    """Run the battery of ``evaluation/spurious.py``, given scores per reconstruction.
+
+    Returns
+    -------
+    tuple of DataFrame, str and bool, or None
+        As ``battery``; ``None`` where there are too few test pictures.
+    """
+    if table["stimulus"].nunique() < MIN_PICTURES:
+        return None
+    recipe = analysis.recipe
+    name = next(iter(feeds_of(recipe).values()))
+    pictures = load_plan_pictures(plan, recipe)
+    order = {stimulus: row for row, stimulus in enumerate(plan.pictures)}
+    shown = trials["stimulus"].map(order).to_numpy(int)
+    named = named_categories(trials)
+    folds = []
+    for fold in split.folds:
+        known = np.unique(shown[fold.train])
+        space = fit_space(recipe.decode[name], pictures, known)
+        own = table.loc[table["split"] == fold.name, "stimulus"]
+        training = _flat(space.encode(pictures[known]))
+        picture = own.map(order).to_numpy(int)
+        true = _flat(targets(space, pictures, picture))
+        decoded = np.load(decoded_path(plan, analysis, fold, name, "test"))
+        category = None if named is None else named.loc[own].to_numpy(str)
+        folds.append(
+            Decodings(
+                decoded=_flat(decoded),
+                true=true,
+                training=training,
+                own=picture,
+                category=categories_of(training, true, category),
+            )
+        )
+    seed = derive_seed(plan.settings.seed, plan.subject, "spurious", recipe.name)
+    scores = table["two_way_identification"].to_numpy(float)
+    return battery(folds, scores, seed)
+
+
+def named_categories(trials: Trials) -> pd.Series | None:
+    """Return the category of each stimulus, where a column of the events names one."""
+    pictures = trials.drop_duplicates("stimulus").set_index("stimulus")
+    for column in CATEGORY_COLUMNS:
+        if column in pictures and pictures[column].notna().all():
+            category = pictures[column].astype(str)
+            if 2 <= category.nunique() <= len(category) / 2:
+                return category
+    return None
+
+
+def _flat(features: np.ndarray) -> np.ndarray:
+    return np.asarray(features, dtype=np.float64).reshape(len(features), -1)

@@ -7,16 +7,18 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case, output_path
-from bids_recon.dataset.provenance import Record, Sidecar, checksum
+from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_whole
 from bids_recon.dataset.stimuli import save_picture
 from bids_recon.datatypes import Decoded, Generator, Trials
 from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.evaluation.metrics import correlation_matrix
 from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.generators import GENERATORS
 from bids_recon.recipe import Recipe
 from bids_recon.registry import build, load
 from bids_recon.stages.decode import (
+    FoldData,
     Material,
     decoded_path,
     decoder_path,
@@ -24,9 +26,12 @@ from bids_recon.stages.decode import (
     fold_data,
     generator_learns,
     load_material,
+    targets,
     trials_and_split,
 )
 from bids_recon.stages.plan import Analysis, Plan, derive_seed
+
+LIMITS = ("recovery", "nearest")
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class ReconFiles:
     sidecar: Path
     folder: Path
     metrics: Path
+    spurious: Path
 
 
 def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
@@ -53,6 +59,7 @@ def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
         sidecar=output_path(root, "recon", extension=".json", **entities),
         folder=output_path(root, "pictures", **entities),
         metrics=output_path(root, "metrics", **entities),
+        spurious=output_path(root, "spurious", **entities),
     )
 
 
@@ -103,7 +110,12 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
         seed=plan.settings.seed,
     )
     pictures = {name: files.folder / name for name in table["image"]}
-    sidecar = Sidecar(files.sidecar, pictures)
+    limits = {
+        f"{fold.name}_{kind}": limit_path(plan, analysis, fold, kind)
+        for fold in split.folds
+        for kind in LIMITS
+    }
+    sidecar = Sidecar(files.sidecar, {**pictures, **limits})
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
@@ -146,7 +158,7 @@ def check_needs(recipe: Recipe) -> None:
     UserError
         If the generator is fed from a feature space that is not decoded.
     """
-    for need, name in _feeds(recipe).items():
+    for need, name in feeds_of(recipe).items():
         if name not in recipe.decode:
             raise UserError(
                 f"The recipe {recipe.name} feeds {need!r} of its generator "
@@ -156,7 +168,8 @@ def check_needs(recipe: Recipe) -> None:
             )
 
 
-def _feeds(recipe: Recipe) -> dict[str, str]:
+def feeds_of(recipe: Recipe) -> dict[str, str]:
+    """Return which decoded feature space feeds each need of the generator."""
     generator = load(GENERATORS, "generator", recipe.generate.name)
     made = build(GENERATORS, "generator", recipe.generate.name, recipe.generate.options)
     return {need: getattr(made, need) for need in generator.needs}
@@ -167,7 +180,7 @@ def _generate_fold(
 ) -> tuple[dict[str, float], np.ndarray]:
     recipe = analysis.recipe
     data = fold_data(material, fold, recipe)
-    feeds = _feeds(recipe)
+    feeds = feeds_of(recipe)
     spaces = {
         name: fit_space(recipe.decode[name], material.pictures, data.train_picture)
         for name in set(feeds.values())
@@ -193,7 +206,50 @@ def _generate_fold(
     seed = derive_seed(
         plan.settings.seed, plan.subject, "generate", recipe.name, fold.name
     )
-    return learned, generator.generate(decoded("test"), seed)
+    test = decoded("test")
+    _keep_limits(plan, analysis, material, fold, data, generator, test, seed)
+    return learned, generator.generate(test, seed)
+
+
+def limit_path(plan: Plan, analysis: Analysis, fold: Fold, kind: str) -> Path:
+    """Return where what bounds the scores of a fold is kept; ``kind`` of ``LIMITS``."""
+    folder = plan.work / f"{analysis.desc}_{analysis.label}"
+    return folder / f"{fold.name}_{kind}.npy"
+
+
+def _keep_limits(
+    plan: Plan,
+    analysis: Analysis,
+    material: Material,
+    fold: Fold,
+    data: FoldData,
+    generator: Generator,
+    test: dict[str, Decoded],
+    seed: int,
+) -> None:
+    """Keep what the generator makes of true features, and the nearest known pictures.
+
+    ``recovery`` holds pictures (n_test, 3, H, W), ``nearest`` the position (n_test,) of
+    the training picture whose features correlate best with the decoded ones.
+    """
+    true = {
+        need: Decoded(
+            targets(part.space, material.pictures, data.test_picture), part.space
+        )
+        for need, part in test.items()
+    }
+    recovered = generator.generate(true, seed)
+    part = test[generator.needs[0]]
+    known = np.unique(data.train_picture)
+    similarity = correlation_matrix(
+        part.space.encode(material.pictures[known]), np.asarray(part.values)
+    )
+    for kind, values in (
+        ("recovery", recovered),
+        ("nearest", known[similarity.argmax(axis=1)]),
+    ):
+        path = limit_path(plan, analysis, fold, kind)
+        write_whole(path, lambda part, values=values: np.save(part, values))
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:

@@ -23,9 +23,11 @@ from bids_recon.reports.fragments import (
     pairs,
     paragraph,
     score_table,
+    spurious_table,
     table,
 )
 from bids_recon.settings import Settings
+from bids_recon.stages.ceiling import ceiling_path
 from bids_recon.stages.generate import recon_files
 from bids_recon.stages.plan import Analysis, Plan
 from bids_recon.stages.responses import Variant, load_responses, response_files
@@ -33,6 +35,9 @@ from bids_recon.stages.rois import load_mask, reference_path
 
 SHOWN = 6
 """How many pictures of each rank are shown."""
+
+HTML = ("heading", "scores", "spurious")
+"""Pieces of an analysis that are text."""
 
 LARGEST_PATTERN = 2000
 """Voxels and trials that correlations of patterns are computed from, at most."""
@@ -119,25 +124,42 @@ def pieces_of(
         pieces[path("quality", "responses", ".svg")] = lambda part: figures.save(
             figures.response_quality(_quality(plan, done[0])), part
         )
+        first = Variant.of(plan, plan.analyses[0].recipe)
+        if ceiling_path(plan, first).is_file():
+            pieces[path("ceiling", "responses", ".svg")] = lambda part: figures.save(
+                figures.ceilings(_ceilings(plan, done, first)), part
+            )
     for analysis in done:
-        names = (analysis.desc, analysis.label)
-        learned = json.loads(recon_files(plan, analysis).sidecar.read_text())["Learned"]
-        for suffix, text in (
-            ("heading", _heading(plan, analysis)),
-            ("scores", score_table(_scores(plan, analysis))),
-        ):
-            pieces[path(names[0], suffix, ".html", names[1])] = html(text)
-        pieces[path(names[0], "recon", ".svg", names[1])] = (
-            lambda part, analysis=analysis: figures.save(
-                figures.seen_and_reconstructed(_ranked(plan, analysis)), part
-            )
+        for suffix, write in _of_analysis(plan, analysis).items():
+            extension = ".html" if suffix in HTML else ".svg"
+            pieces[path(analysis.desc, suffix, extension, analysis.label)] = write
+    return pieces
+
+
+def _of_analysis(plan: Plan, analysis: Analysis) -> dict[str, Callable[[Path], None]]:
+    """Return the pieces of one analysis: suffix -> how to write it."""
+    files = recon_files(plan, analysis)
+    learned = json.loads(files.sidecar.read_text())["Learned"]
+    html = {
+        "heading": _heading(plan, analysis),
+        "scores": score_table(_scores(plan, analysis)),
+    }
+    if files.spurious.is_file():
+        columns = ("value", "chance", "p_value")
+        checks = read_table(files.spurious, numeric=columns)
+        said = json.loads(files.metrics.with_suffix(".json").read_text())["Spurious"]
+        html["spurious"] = paragraph(said) + spurious_table(checks)
+    pieces: dict[str, Callable[[Path], None]] = {
+        suffix: lambda part, text=text: part.write_text(text)
+        for suffix, text in html.items()
+    }
+    pieces["recon"] = lambda part: figures.save(
+        figures.seen_and_reconstructed(_ranked(plan, analysis)), part
+    )
+    if learned:
+        pieces["weights"] = lambda part: figures.save(
+            figures.combination_weights(learned), part
         )
-        if learned:
-            pieces[path(names[0], "weights", ".svg", names[1])] = (
-                lambda part, learned=learned: figures.save(
-                    figures.combination_weights(learned), part
-                )
-            )
     return pieces
 
 
@@ -210,6 +232,15 @@ def _regions(plan: Plan, done: list[Analysis], part: Path) -> None:
     masks = {roi.name: load_mask(plan, roi) for roi in sets}
     mean = open_image(reference_path(plan))
     figures.save(figures.masks_on_mean(mean, masks), part)
+
+
+def _ceilings(
+    plan: Plan, done: list[Analysis], variant: Variant
+) -> dict[str, np.ndarray]:
+    """Return the noise ceiling of the voxels of each region that was used."""
+    percent = np.asarray(open_image(ceiling_path(plan, variant)).dataobj)
+    sets = dict.fromkeys(roi for analysis in done for roi in analysis.roi_sets)
+    return {roi.name: percent[load_mask(plan, roi)] for roi in sets}
 
 
 def _scores(plan: Plan, analysis: Analysis) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from bids_recon.reports.fragments import (
 )
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
+from bids_recon.stages.ceiling import ceiling_path
 from bids_recon.stages.generate import recon_files
 from bids_recon.stages.pieces import about, figure_path, pieces_of, shown_settings
 from bids_recon.stages.plan import Analysis, Plan
@@ -135,9 +136,11 @@ def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
     for analysis in done:
         files = recon_files(plan, analysis)
         paths += [files.table, files.metrics, files.sidecar]
+        paths += [files.spurious] if files.spurious.is_file() else []
         paths += [roi_path(plan, roi) for roi in analysis.roi_sets]
     if done:
-        paths.append(reference_path(plan))
+        ceiling = ceiling_path(plan, Variant.of(plan, plan.analyses[0].recipe))
+        paths += [reference_path(plan), *([ceiling] if ceiling.is_file() else [])]
     return {path.name: checksum(path) for path in dict.fromkeys(paths)}
 
 
