@@ -29,21 +29,22 @@ dataset; 18 the filters select nothing; 64 usage; 65 bad data; 66 no input; 73 c
 write. Documentation: docs/usage.md."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose complaints end with our status and suggest what was meant."""
 
     def error(self, message: str) -> Any:
+        """Raise what argparse complains of, with a suggestion."""
         known = [option for action in self._actions for option in action.option_strings]
         if message.startswith("unrecognized arguments: "):
             first = message.removeprefix("unrecognized arguments: ").split()[0]
             if first.startswith("-"):
                 message += f". {did_you_mean(first.split('=')[0], known)}"
-        raise UserError(f"{message} (bids-recon --help lists all)", Status.USAGE)
+        raise UserError(f"{message} ({self.prog} --help lists all)", Status.USAGE)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of ``bids-recon``."""
-    parser = _Parser(
+    parser = Parser(
         prog="bids-recon",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -51,9 +52,11 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("bids_dir", type=_path, metavar="BIDS_DIR", help="the dataset")
     parser.add_argument(
-        "output_dir", type=_path, metavar="OUTPUT_DIR", help="where outputs go"
+        "bids_dir", type=absolute_path, metavar="BIDS_DIR", help="the dataset"
+    )
+    parser.add_argument(
+        "output_dir", type=absolute_path, metavar="OUTPUT_DIR", help="where outputs go"
     )
     parser.add_argument(
         "level",
@@ -90,7 +93,7 @@ def _add_selection(group: Any) -> None:
     )
     group.add_argument(
         "--bids-filter-file",
-        type=_path,
+        type=absolute_path,
         metavar="JSON",
         help="BIDS entities for bold, events, mask, roi or betas, as fMRIPrep has it",
     )
@@ -104,7 +107,7 @@ def _add_selection(group: Any) -> None:
     )
     group.add_argument(
         "--bids-database-dir",
-        type=_path,
+        type=absolute_path,
         metavar="DIR",
         help="keep pybids' index here between runs",
     )
@@ -118,7 +121,7 @@ def _add_selection(group: Any) -> None:
 def _add_pictures(group: Any) -> None:
     group.add_argument(
         "--stimuli",
-        type=_path,
+        type=absolute_path,
         metavar="DIR",
         help="the pictures that were shown (default: BIDS_DIR/stimuli)",
     )
@@ -127,7 +130,7 @@ def _add_pictures(group: Any) -> None:
     )
     group.add_argument(
         "--stimulus-map",
-        type=_path,
+        type=absolute_path,
         metavar="TSV",
         help="columns stimulus and file: which picture a name stands for",
     )
@@ -194,13 +197,13 @@ def _add_machine(group: Any) -> None:
     group.add_argument(
         "-w",
         "--work-dir",
-        type=_path,
+        type=absolute_path,
         metavar="DIR",
         help="intermediate results (default: OUTPUT_DIR/work)",
     )
     group.add_argument(
         "--config",
-        type=_path,
+        type=absolute_path,
         metavar="FILE",
         help="a YAML file of these options, such as a settings.yml of an earlier run; "
         "what the command line says goes before it",
@@ -213,7 +216,8 @@ def _add_machine(group: Any) -> None:
     )
 
 
-def _path(text: str) -> Path:
+def absolute_path(text: str) -> Path:
+    """Return an absolute path; nothing is said about whether it exists."""
     return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111
 
 

@@ -1,0 +1,131 @@
+"""``bids-recon-score``: score two folders of pictures, from any tool."""
+
+import sys
+from argparse import SUPPRESS
+from collections.abc import Sequence
+from pathlib import Path
+
+from bids_recon.cli import Parser, absolute_path
+from bids_recon.errors import Status, UserError, did_you_mean
+
+MAX_SIZE = 128
+
+
+def make_parser() -> Parser:
+    """Return the parser of ``bids-recon-score``."""
+    parser = Parser(
+        prog="bids-recon-score",
+        description=(
+            "Score reconstructions against the pictures that were seen. Both folders "
+            "hold pictures of the same names; extensions may differ."
+        ),
+        argument_default=SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("seen_dir", type=absolute_path, metavar="SEEN_DIR")
+    parser.add_argument("recon_dir", type=absolute_path, metavar="RECON_DIR")
+    parser.add_argument(
+        "--profile", default="bids-recon", metavar="NAME", help="which metrics, and how"
+    )
+    parser.add_argument(
+        "--max-size",
+        type=int,
+        default=MAX_SIZE,
+        metavar="PIXELS",
+        help=f"the longer side on which pictures are compared ({MAX_SIZE})",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of chance (0)"
+    )
+    parser.add_argument(
+        "--out", type=absolute_path, metavar="TSV", help="write the table here, too"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``bids-recon-score`` and return its exit status."""
+    try:
+        options = make_parser().parse_args(arguments)
+        text, notes = _score(options)
+        sys.stdout.write(text)
+        sys.stderr.write("".join(f"note: {note}\n" for note in notes))
+        if "out" in options:
+            from bids_recon.dataset.provenance import write_text
+
+            write_text(options.out, text)
+    except UserError as error:
+        sys.stderr.write(f"bids-recon-score: {error.message}\n")
+        return int(error.status)
+    return 0
+
+
+def pairs_of(seen_dir: Path, recon_dir: Path) -> list[tuple[Path, Path]]:
+    """Return the pictures of both folders that share their names, in order.
+
+    Raises
+    ------
+    UserError
+        If a folder has no pictures, or a picture of one has no partner in the other.
+    """
+    from bids_recon.dataset.stimuli import EXTENSIONS
+
+    sides = []
+    for folder in (seen_dir, recon_dir):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: there is no such folder.", Status.NO_INPUT)
+        pictures: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() not in EXTENSIONS:
+                continue
+            if path.stem in pictures:
+                raise UserError(
+                    f"{folder}: {pictures[path.stem].name} and {path.name} have the "
+                    "same name but for the extension. Keep one of them."
+                )
+            pictures[path.stem] = path
+        if not pictures:
+            raise UserError(f"{folder}: there is no picture in it.", Status.NO_INPUT)
+        sides.append(pictures)
+    seen, made = sides
+    for have, lack, folder in ((seen, made, recon_dir), (made, seen, seen_dir)):
+        missing = sorted(set(have) - set(lack))
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise UserError(
+                f"{folder}: {len(missing)} of {len(have)} pictures of the other folder "
+                f"are not in it: {', '.join(missing[:5])}{more}. Give a picture and "
+                "its reconstruction the same name."
+            )
+    return [(seen[name], made[name]) for name in sorted(seen)]
+
+
+def _score(options: object) -> tuple[str, list[str]]:
+    import numpy as np
+
+    from bids_recon.dataset.stimuli import common_size, read_picture
+    from bids_recon.dataset.tables import table_text
+    from bids_recon.evaluation import PROFILES
+    from bids_recon.evaluation.scores import Reconstructed, score
+
+    if options.profile not in PROFILES:
+        raise UserError(
+            f"There is no profile {options.profile!r}. "
+            f"{did_you_mean(options.profile, PROFILES)}",
+            Status.USAGE,
+        )
+    pairs = pairs_of(options.seen_dir, options.recon_dir)
+    size = common_size([seen for seen, _ in pairs], options.max_size)
+    seen = np.stack([read_picture(path, size) for path, _ in pairs])
+    made = np.stack([read_picture(path, size) for _, path in pairs])
+    recon = Reconstructed(
+        seen=seen,
+        pictures=made,
+        own=np.arange(len(pairs)),
+        fold=np.full(len(pairs), "all"),
+        # What decoders were trained on is not known here.
+        instead={},
+    )
+    summary, _, notes = score(recon, options.profile, options.seed)
+    notes.append(f"{len(pairs)} pictures, compared on {size[0]} x {size[1]} pixels.")
+    return table_text(summary), notes
