@@ -202,6 +202,12 @@ def _add_machine(group: Any) -> None:
         help="intermediate results (default: OUTPUT_DIR/work)",
     )
     group.add_argument(
+        "--weights-dir",
+        type=absolute_path,
+        metavar="DIR",
+        help="pretrained weights, as bids-recon-weights fetches them",
+    )
+    group.add_argument(
         "--config",
         type=absolute_path,
         metavar="FILE",

@@ -11,6 +11,9 @@ import yaml
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.settings import read_yaml
 
+DEFAULT_PROFILE = "bids-recon"
+"""Computed for every recipe, whatever else it asks for."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -187,7 +190,7 @@ def _recipe(data: Mapping[str, Any], where: str) -> Recipe:
             for name, step in data["decode"].items()
         },
         generate=Method.parse(data["generate"], f"{where}, generate"),
-        profiles=tuple(evaluate.get("profiles", ("bids-recon",))),
+        profiles=tuple(dict.fromkeys((DEFAULT_PROFILE, *evaluate.get("profiles", ())))),
         source=dict(data),
     )
 

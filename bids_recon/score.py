@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_recon.cli import Parser, absolute_path
-from bids_recon.errors import Status, UserError, did_you_mean
-
-MAX_SIZE = 128
+from bids_recon.errors import Status, UserError
 
 
 def make_parser() -> Parser:
@@ -28,11 +26,10 @@ def make_parser() -> Parser:
         "--profile", default="bids-recon", metavar="NAME", help="which metrics, and how"
     )
     parser.add_argument(
-        "--max-size",
-        type=int,
-        default=MAX_SIZE,
-        metavar="PIXELS",
-        help=f"the longer side on which pictures are compared ({MAX_SIZE})",
+        "--weights-dir",
+        type=absolute_path,
+        metavar="DIR",
+        help="pretrained weights, as bids-recon-weights fetches them",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of chance (0)"
@@ -105,19 +102,17 @@ def _score(options: object) -> tuple[str, list[str]]:
 
     from bids_recon.dataset.stimuli import common_size, read_picture
     from bids_recon.dataset.tables import table_text
-    from bids_recon.evaluation import PROFILES
+    from bids_recon.evaluation.judge import Judge
+    from bids_recon.evaluation.profiles import read_profile
     from bids_recon.evaluation.scores import Reconstructed, score
 
-    if options.profile not in PROFILES:
-        raise UserError(
-            f"There is no profile {options.profile!r}. "
-            f"{did_you_mean(options.profile, PROFILES)}",
-            Status.USAGE,
-        )
+    profile = read_profile(options.profile)
     pairs = pairs_of(options.seen_dir, options.recon_dir)
-    size = common_size([seen for seen, _ in pairs], options.max_size)
-    seen = np.stack([read_picture(path, size) for path, _ in pairs])
-    made = np.stack([read_picture(path, size) for _, path in pairs])
+    sides = []
+    for paths in zip(*pairs, strict=True):
+        size = common_size(paths, profile.max_size)
+        sides.append(np.stack([read_picture(path, size) for path in paths]))
+    seen, made = sides
     recon = Reconstructed(
         seen=seen,
         pictures=made,
@@ -126,6 +121,8 @@ def _score(options: object) -> tuple[str, list[str]]:
         # What decoders were trained on is not known here.
         instead={},
     )
-    summary, _, notes = score(recon, options.profile, options.seed)
-    notes.append(f"{len(pairs)} pictures, compared on {size[0]} x {size[1]} pixels.")
+    judge = Judge(getattr(options, "weights_dir", None))
+    summary, _, notes = score(recon, profile, options.seed, judge)
+    sizes = [f"{side.shape[2]} x {side.shape[3]}" for side in sides]
+    notes.append(f"{len(pairs)} pictures, seen {sizes[0]}, reconstructed {sizes[1]}.")
     return table_text(summary), notes

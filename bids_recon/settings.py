@@ -69,6 +69,7 @@ class Settings:
     mem_mb: int | None = None
     seed: int = 0
     work_dir: Path | None = None
+    weights_dir: Path | None = None
     stages: tuple[str, ...] = STAGES
     reports_only: bool = False
     dry_run: bool = False

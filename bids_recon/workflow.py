@@ -28,6 +28,7 @@ from bids_recon.dataset.provenance import (
 )
 from bids_recon.engine import Job, Outcome, execute
 from bids_recon.errors import Status, UserError
+from bids_recon.evaluation.profiles import read_profile
 from bids_recon.recipe import Recipe, read_recipe
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
@@ -109,6 +110,8 @@ def read_recipes(settings: Settings) -> tuple[Recipe, ...]:
             )
     for recipe in recipes:
         check_needs(recipe)
+        for profile in recipe.profiles:
+            read_profile(profile)
     return recipes
 
 

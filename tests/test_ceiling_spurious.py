@@ -7,6 +7,7 @@ from bids_recon.evaluation.ceiling import noise_ceiling
 from bids_recon.evaluation.spurious import (
     Decodings,
     battery,
+    by_features,
     categories_alone,
     categories_of,
     effective_dimension,
@@ -76,24 +77,12 @@ def world(kind, seed=0, n_test=40):
     return folds
 
 
-def scores_of(folds):
-    from bids_recon.evaluation.identification import two_way
-    from bids_recon.evaluation.metrics import correlation_matrix
-
-    return np.concatenate(
-        [
-            two_way(correlation_matrix(f.true, f.decoded), np.arange(len(f.own)))
-            for f in folds
-        ]
-    )
-
-
 def test_a_decoder_that_only_classifies_is_told():
     folds = world("classify")
-    scores = scores_of(folds)
+    scores = np.concatenate([by_features(fold) for fold in folds])
     # It looks good by the usual number, and is as good as categories alone.
     assert scores.mean() > 0.85
-    table, verdict, suspicious = battery(folds, scores, 0)
+    table, verdict, suspicious = battery(folds, 0)
     table = table.set_index("measure")
     assert suspicious
     assert "could have come from categories alone" in verdict
@@ -108,7 +97,7 @@ def test_a_decoder_that_only_classifies_is_told():
 
 def test_a_decoder_that_reconstructs_is_not_accused():
     folds = world("reconstruct")
-    table, verdict, suspicious = battery(folds, scores_of(folds), 0)
+    table, verdict, suspicious = battery(folds, 0)
     table = table.set_index("measure")
     assert not suspicious
     assert "categories alone do not explain" in verdict
@@ -119,7 +108,7 @@ def test_a_decoder_that_reconstructs_is_not_accused():
 
 def test_a_decoder_of_nothing_is_at_chance_everywhere():
     folds = world("nothing")
-    table, verdict, suspicious = battery(folds, scores_of(folds), 0)
+    table, verdict, suspicious = battery(folds, 0)
     table = table.set_index("measure")
     assert suspicious
     assert "could have come from categories alone" in verdict

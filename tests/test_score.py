@@ -52,15 +52,18 @@ def test_the_table_is_that_of_the_metrics(folders, tmp_path, run):
     assert table.loc["two_way_identification", "value"] == 1
     assert table.loc["two_way_identification", "n_candidates"] == 12
     assert table["floor"].isna().all()
-    assert "12 pictures, compared on 20 x 16 pixels" in err
+    assert "12 pictures, seen 20 x 16, reconstructed 20 x 16" in err
 
 
 def test_reconstructions_of_another_size_are_brought_to_that_of_the_seen(folders, run):
-    path = folders[1] / "a03.bmp"
-    Image.open(path).resize((64, 80)).save(path)
-    status, _, err = run(*folders)
+    before = run(*folders)[1]
+    for path in folders[1].iterdir():
+        Image.open(path).resize((64, 80), Image.Resampling.BILINEAR).save(path)
+    status, out, err = run(*folders)
     assert status == 0, err
-    assert "20 x 16" in err
+    assert "seen 20 x 16, reconstructed 80 x 64" in err
+    first, again = (float(text.split("\n")[1].split("\t")[2]) for text in (before, out))
+    assert again == pytest.approx(first, abs=0.1)
 
 
 def test_one_picture_is_n_a_where_it_must_be(folders, run):

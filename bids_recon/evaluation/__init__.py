@@ -12,14 +12,3 @@ METRICS = MappingProxyType(
         "mcc": "bids_recon.evaluation.metrics:mcc",
     }
 )
-
-BINARY_METRICS = ("patch_accuracy", "f1", "mcc")
-"""Computed only where every picture shown is black and white."""
-
-IDENTIFICATION = ("two_way_identification", "top1_identification")
-"""From the pixel correlation of every reconstruction with every candidate."""
-
-LOWER_IS_BETTER = ("mse",)
-
-PROFILES = MappingProxyType({"bids-recon": (*METRICS, *IDENTIFICATION)})
-"""Which metrics a profile holds."""

@@ -49,6 +49,38 @@ def _compare(similarity: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.where(other, right, 0.0), other
 
 
+def two_way_of_originals(similarity: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Share of the other reconstructions to which a picture is less alike.
+
+    Parameters
+    ----------
+    similarity : array of shape (n, n_candidates)
+        Of every reconstruction with every candidate; NaN where one is no candidate.
+    own : array of shape (n,)
+        The column of the picture that was seen.
+
+    Returns
+    -------
+    array of shape (n, n_candidates)
+        For every reconstruction, if each candidate had been its own, how it compares
+        with the reconstructions of the same fold that are of other pictures; a tie
+        counts one half.
+    """
+    result = np.full(similarity.shape, np.nan)
+    for column in range(similarity.shape[1]):
+        rows = np.flatnonzero(np.isfinite(similarity[:, column]))
+        values = similarity[rows, column]
+        tied = np.isclose(values[:, None], values[None], rtol=0, atol=1e-9)
+        right = np.where(tied, 0.5, values[:, None] > values[None])
+        other = own[rows][:, None] != own[rows][None]
+        n_other = other.sum(axis=1)
+        won = np.where(other, right, 0.0).sum(axis=1)
+        result[rows, column] = np.divide(
+            won, n_other, out=np.full(len(rows), np.nan), where=n_other > 0
+        )
+    return result
+
+
 def candidates(fold: np.ndarray, own: np.ndarray, n_pictures: int) -> np.ndarray:
     """Return which pictures each reconstruction is compared with, (n, n_pictures).
 

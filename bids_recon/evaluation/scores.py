@@ -2,18 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from bids_recon.evaluation import (
-    BINARY_METRICS,
-    IDENTIFICATION,
-    LOWER_IS_BETTER,
-    METRICS,
-    PROFILES,
-    metrics,
-)
+from bids_recon.evaluation import METRICS, metrics
 from bids_recon.evaluation.chance import (
     bootstrap_interval,
     exchangeable,
@@ -21,25 +15,21 @@ from bids_recon.evaluation.chance import (
     pairings,
     permutation_test,
 )
-from bids_recon.evaluation.identification import candidates, top1, two_way
+from bids_recon.evaluation.identification import (
+    candidates,
+    top1,
+    two_way,
+    two_way_of_originals,
+)
+from bids_recon.evaluation.judge import AbsentWeights, Judge
+from bids_recon.evaluation.profiles import BINARY_KINDS, MetricSpec, Profile
 from bids_recon.registry import load
 
-COLUMNS = [
-    "profile",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "chance",
-    "p_value",
-    "ceiling",
-    "floor",
-    "floor_retrieval",
-    "n",
-    "n_pictures",
-    "n_candidates",
+COLUMNS = (
+    *("profile", "metric", "value", "ci_low", "ci_high", "chance", "p_value"),
+    *("ceiling", "floor", "floor_retrieval", "n", "n_pictures", "n_candidates"),
     "n_permutations",
-]
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +40,13 @@ class Reconstructed:
     ----------
     seen : array of shape (n_pictures, 3, H, W)
         The distinct pictures of the test trials.
-    pictures : array of shape (n, 3, H, W)
+    pictures : array of shape (n, 3, h, w)
         The reconstructions.
     own : array of shape (n,)
         Which of ``seen`` each is of.
     fold : array of shape (n,)
         The fold in which each was made.
-    instead : mapping of str to array of shape (n, 3, H, W)
+    instead : mapping of str to array of shape (n, 3, h, w)
         What is scored in place of each reconstruction, by the column that it fills:
         ``floor``, the mean of the pictures its decoders were trained on;
         ``floor_retrieval``, the training picture whose features are nearest to the
@@ -70,19 +60,42 @@ class Reconstructed:
     instead: Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Computed:
+    """One metric before it is compared with chance.
+
+    Parameters
+    ----------
+    pairs : array of shape (n, n_pictures)
+        The score if each picture had been the own one.
+    instead : mapping of str to float
+        The mean score of what stands in place of the reconstructions.
+    n_candidates : str or None
+        Among how many pictures one is identified.
+    """
+
+    pairs: np.ndarray
+    instead: Mapping[str, float]
+    n_candidates: str | None = None
+
+
 def score(
-    recon: Reconstructed, profile: str, seed: int
+    recon: Reconstructed, profile: Profile, seed: int, judge: Judge
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Compute every metric of a profile.
+
+    A metric whose weights are absent has no value, and a note says how to fetch them.
 
     Parameters
     ----------
     recon : Reconstructed
         What to score.
-    profile : str
+    profile : Profile
         Which metrics.
     seed : int
         For permutations and the bootstrap.
+    judge : Judge
+        Resizes pictures and computes features.
 
     Returns
     -------
@@ -96,39 +109,46 @@ def score(
     rng = np.random.default_rng(seed)
     blocks = exchangeable(recon.fold, recon.own, rng)
     orders = pairings(blocks, len(recon.seen), rng)
-    binary = metrics.is_binary(recon.seen)
-    rows, per_picture = [], {}
-    for name in PROFILES[profile]:
-        if name in BINARY_METRICS and not binary:
+    rows, per_picture, absent = [], {}, []
+    for spec in profile.metrics:
+        if not _applies(spec, recon):
             continue
-        if name in IDENTIFICATION:
-            pairs, instead, n_candidates = _identification(recon, name)
-        else:
-            pairs, instead = _metric(recon, name, blocks)
-            n_candidates = None
-        per_picture[name] = pairs[np.arange(len(recon.own)), recon.own]
-        row = _row(name, pairs, recon, orders, rng)
-        row |= {"profile": profile, "n_candidates": n_candidates, **instead}
+        row = {"profile": f"{profile.name}-{profile.version}", "metric": spec.name}
+        try:
+            computed = _compute(spec, recon, judge, blocks)
+        except AbsentWeights as error:
+            absent.append(f"{spec.name} was not computed: {error.message}.")
+            rows.append(row)
+            continue
+        per_picture[spec.name] = computed.pairs[np.arange(len(recon.own)), recon.own]
+        row |= _row(spec, computed, recon, orders, rng)
         rows.append(row)
     summary = pd.DataFrame(rows, columns=COLUMNS)
-    return summary, pd.DataFrame(per_picture), _notes(recon, orders)
+    return summary, pd.DataFrame(per_picture), _notes(recon, orders) + absent
+
+
+def _applies(spec: MetricSpec, recon: Reconstructed) -> bool:
+    if min(recon.seen.shape[2:]) < spec.min_size:
+        return False
+    return spec.kind not in BINARY_KINDS or metrics.is_binary(recon.seen)
 
 
 def _row(
-    name: str,
-    pairs: np.ndarray,
+    spec: MetricSpec,
+    computed: Computed,
     recon: Reconstructed,
     orders: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, object]:
     """Return the mean of a metric with its interval and chance."""
-    values = pairs[np.arange(len(recon.own)), recon.own]
+    values = computed.pairs[np.arange(len(recon.own)), recon.own]
     low, high = bootstrap_interval(values, recon.own, rng)
+    # A metric too costly for pairs that were not seen together has no chance level.
+    known = orders if spec.kind != "lpips" else orders[:0]
     chance = permutation_test(
-        pairs, recon.own, orders, lower_is_better=name in LOWER_IS_BETTER
+        computed.pairs, recon.own, known, lower_is_better=spec.lower_is_better
     )
     return {
-        "metric": name,
         "value": _mean(values),
         "ci_low": low,
         "ci_high": high,
@@ -136,7 +156,9 @@ def _row(
         "p_value": chance.p_value,
         "n": int(np.isfinite(values).sum()),
         "n_pictures": len(recon.seen),
+        "n_candidates": computed.n_candidates,
         "n_permutations": chance.n_permutations,
+        **computed.instead,
     }
 
 
@@ -145,43 +167,83 @@ def _mean(values: np.ndarray) -> float:
     return float(finite.mean()) if len(finite) else float("nan")
 
 
-def _metric(
-    recon: Reconstructed, name: str, blocks: list[np.ndarray]
-) -> tuple[np.ndarray, dict[str, float]]:
-    metric = load(METRICS, "metric", name)
-    pairs = pair_scores(metric, recon.seen, recon.pictures, recon.own, blocks)
-    seen = recon.seen[recon.own]
-    instead = {key: _mean(metric(seen, made)) for key, made in recon.instead.items()}
-    if name in BINARY_METRICS:
-        # For black and white pictures, the trivial answer is that all is background.
-        instead["floor"] = _mean(metric(seen, np.zeros_like(recon.pictures)))
-    return pairs, instead
+def _compute(
+    spec: MetricSpec, recon: Reconstructed, judge: Judge, blocks: list[np.ndarray]
+) -> Computed:
+    if spec.kind in ("two_way", "top1"):
+        return _identification(spec, recon, judge)
+    if spec.kind == "distance":
+        return _distance(spec, recon, judge)
+    return _pixels(spec, recon, judge, blocks)
 
 
-def _identification(
-    recon: Reconstructed, name: str
-) -> tuple[np.ndarray, dict[str, float], str]:
-    """Return the score if each picture had been the own one, and what is instead."""
-    rule = two_way if name == "two_way_identification" else top1
-    mask = candidates(recon.fold, recon.own, len(recon.seen))
-    pairs = np.full((len(recon.own), len(recon.seen)), np.nan)
-    similarity = _masked(recon.seen, recon.pictures, mask)
-    for picture in range(len(recon.seen)):
-        rows = np.flatnonzero(mask[:, picture])
-        pairs[rows, picture] = rule(
-            similarity[rows], np.full(len(rows), picture, dtype=int)
-        )
+def _pixels(
+    spec: MetricSpec, recon: Reconstructed, judge: Judge, blocks: list[np.ndarray]
+) -> Computed:
+    size = recon.seen.shape[2:]
+    if spec.kind == "lpips":
+        metric, blocks = judge.lpips, []
+    else:
+        metric = load(METRICS, "metric", spec.kind)
+        if spec.kind == "ssim":
+            metric = partial(metric, regime=spec.regime, grey=spec.grey)
+    seen = judge.prepare(recon.seen, spec, size)
+    made = judge.prepare(recon.pictures, spec, size)
+    pairs = pair_scores(metric, seen, made, recon.own, blocks)
     instead = {
-        key: _mean(rule(_masked(recon.seen, made, mask), recon.own))
-        for key, made in recon.instead.items()
+        key: _mean(metric(seen[recon.own], judge.prepare(pictures, spec, size)))
+        for key, pictures in recon.instead.items()
+    }
+    if spec.kind in BINARY_KINDS:
+        # For black and white pictures, the trivial answer is that all is background.
+        instead["floor"] = _mean(metric(seen[recon.own], np.zeros_like(made)))
+    return Computed(pairs, instead)
+
+
+def _similarity(
+    spec: MetricSpec, recon: Reconstructed, judge: Judge, pictures: np.ndarray
+) -> np.ndarray:
+    """Return the correlation of features of every picture with those seen."""
+    size = recon.seen.shape[2:]
+    return metrics.correlation_matrix(
+        judge.features(recon.seen, spec, size, remember=True),
+        judge.features(pictures, spec, size),
+    )
+
+
+def _distance(spec: MetricSpec, recon: Reconstructed, judge: Judge) -> Computed:
+    rows = np.arange(len(recon.own))
+    instead = {
+        key: _mean(1 - _similarity(spec, recon, judge, pictures)[rows, recon.own])
+        for key, pictures in recon.instead.items()
+    }
+    return Computed(1 - _similarity(spec, recon, judge, recon.pictures), instead)
+
+
+def _identification(spec: MetricSpec, recon: Reconstructed, judge: Judge) -> Computed:
+    mask = candidates(recon.fold, recon.own, len(recon.seen))
+    rows = np.arange(len(recon.own))
+
+    def pairs_of(pictures: np.ndarray) -> np.ndarray:
+        similarity = _similarity(spec, recon, judge, pictures)
+        similarity = np.where(mask, similarity, np.nan)
+        if spec.direction == "original":
+            return two_way_of_originals(similarity, recon.own)
+        rule = two_way if spec.kind == "two_way" else top1
+        pairs = np.full(similarity.shape, np.nan)
+        for picture in range(len(recon.seen)):
+            inside = np.flatnonzero(mask[:, picture])
+            own = np.full(len(inside), picture, dtype=int)
+            pairs[inside, picture] = rule(similarity[inside], own)
+        return pairs
+
+    instead = {
+        key: _mean(pairs_of(pictures)[rows, recon.own])
+        for key, pictures in recon.instead.items()
     }
     counts = np.unique(mask.sum(axis=1))
     text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-    return pairs, instead, text
-
-
-def _masked(seen: np.ndarray, made: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return np.where(mask, metrics.correlation_matrix(seen, made), np.nan)
+    return Computed(pairs_of(recon.pictures), instead, text)
 
 
 def _notes(recon: Reconstructed, orders: np.ndarray) -> list[str]:

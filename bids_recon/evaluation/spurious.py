@@ -119,6 +119,12 @@ def categories_alone(category: np.ndarray) -> float:
     return float((1 - 0.5 * same.sum(axis=1) / n_other).mean())
 
 
+def by_features(fold: Decodings) -> np.ndarray:
+    """Return the two-way identification of each decoded feature, (n,)."""
+    _, first, own = np.unique(fold.own, return_index=True, return_inverse=True)
+    return two_way(correlation_matrix(fold.true[first], fold.decoded), own)
+
+
 def within_category(
     folds: list[Decodings], rng: np.random.Generator
 ) -> tuple[float, Chance]:
@@ -175,17 +181,13 @@ def _within(category: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return order
 
 
-def battery(
-    folds: list[Decodings], scores: np.ndarray, seed: int
-) -> tuple[pd.DataFrame, str, bool]:
+def battery(folds: list[Decodings], seed: int) -> tuple[pd.DataFrame, str, bool]:
     """Run all checks.
 
     Parameters
     ----------
     folds : list of Decodings
         The folds of an analysis.
-    scores : array of shape (n,)
-        The two-way identification of each reconstruction, in the order of the folds.
     seed : int
         For the permutations.
 
@@ -199,6 +201,7 @@ def battery(
         Whether they could.
     """
     rng = np.random.default_rng(seed)
+    scores = np.concatenate([by_features(fold) for fold in folds])
     ranks = np.concatenate([zero_shot(fold) for fold in folds])
     sizes = np.concatenate([np.full(len(f.own), len(f.training) + 1) for f in folds])
     rows: list[tuple[str, float, float, float]] = [

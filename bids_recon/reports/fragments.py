@@ -18,6 +18,35 @@ METRIC_WORDS = {
 }
 
 
+NETWORK_WORDS = {
+    "alexnet": "AlexNet",
+    "inception": "Inception v3",
+    "clip": "CLIP",
+    "dinov2": "DINOv2",
+    "swav": "SwAV",
+    "efficientnet": "EfficientNet",
+}
+
+
+def metric_words(name: str) -> tuple[str, str]:
+    """Return how a reader knows a metric, and whether higher or lower is better."""
+    if name in METRIC_WORDS:
+        return METRIC_WORDS[name]
+    if name == "lpips":
+        return "Perceptual distance (LPIPS)", "lower"
+    start, _, kind = name.partition("_")
+    layer = start.lstrip("abcdefghijklmnopqrstuvwxyz")
+    if start in NETWORK_WORDS:
+        layer = ""
+    network = NETWORK_WORDS.get(
+        start, NETWORK_WORDS.get(start.removesuffix(layer), start)
+    )
+    network += f", layer {layer}" if layer else ""
+    if kind == "distance":
+        return f"Distance of features, {network}", "lower"
+    return f"Two-way identification, {network}", "higher"
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; cells are escaped."""
     head = "".join(f"<th>{escape(text)}</th>" for text in headers)
@@ -62,7 +91,7 @@ def score_table(scores: pd.DataFrame) -> str:
     """Return the scores of one analysis, with chance, intervals and floors."""
     rows = []
     for row in scores.to_dict("records"):
-        words, better = METRIC_WORDS.get(row["metric"], (row["metric"], "higher"))
+        words, better = metric_words(row["metric"])
         if row["metric"] == "top1_identification":
             words += f" = {_count(row['n_candidates'])}"
         words += " ↑" if better == "higher" else " ↓"
@@ -70,6 +99,7 @@ def score_table(scores: pd.DataFrame) -> str:
         p_value = row["p_value"]
         rows.append(
             (
+                row["profile"],
                 words,
                 number(row["value"]),
                 interval if "n/a" not in interval else "n/a",
@@ -78,11 +108,12 @@ def score_table(scores: pd.DataFrame) -> str:
                 number(row["floor"]),
                 number(row["floor_retrieval"]),
                 number(row["ceiling"]),
-                f"{row['n']:.0f}",
-                f"{row['n_pictures']:.0f}",
+                number(row["n"], 0),
+                number(row["n_pictures"], 0),
             )
         )
     headers = (
+        "Profile",
         "Metric",
         "Mean",
         "95 % interval",
@@ -102,7 +133,7 @@ SPURIOUS_WORDS = {
     "zero_shot_top10": "True feature among the first 10 of these",
     "zero_shot_top50": "True feature among the first 50 of these",
     "within_category_two_way": "Two-way identification within categories",
-    "two_way_identification": "Two-way identification",
+    "two_way_identification": "Two-way identification by features",
     "two_way_of_categories_alone": "Two-way identification of perfect categories alone",
     "two_way_near_training_pictures": "Two-way, pictures like training pictures",
     "two_way_far_training_pictures": "Two-way, pictures unlike training pictures",

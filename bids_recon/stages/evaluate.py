@@ -1,5 +1,8 @@
 """Stage 5: reconstructions are compared with what was seen."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -8,6 +11,8 @@ from bids_recon.dataset.stimuli import read_picture
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Trials
 from bids_recon.engine import Result
+from bids_recon.evaluation.judge import Judge
+from bids_recon.evaluation.profiles import read_profile
 from bids_recon.evaluation.scores import Reconstructed, score
 from bids_recon.evaluation.splits import Split
 from bids_recon.evaluation.spurious import (
@@ -29,6 +34,7 @@ from bids_recon.stages.plan import (
     derive_seed,
     load_plan_pictures,
 )
+from bids_recon.weights import find, weights_called
 
 CATEGORY_COLUMNS = ("category", "category_name", "trial_type")
 """Columns of events that may say what a picture is of."""
@@ -42,7 +48,10 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     table = listing(trials, split, recipe)
     record = Record(
         stage="evaluate",
-        settings={"profiles": list(recipe.profiles)},
+        settings={
+            "profiles": [asdict(read_profile(name)) for name in recipe.profiles],
+            "weights": weights_here(recipe.profiles, plan.settings.weights_dir),
+        },
         inputs={
             **plan.checksums(list(plan.pictures.values())),
             files.sidecar.name: checksum(files.sidecar),
@@ -57,12 +66,13 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
     recon = load_reconstructed(plan, analysis, table, trials["stimulus"], split)
+    judge = Judge(plan.settings.weights_dir, plan.work / "features")
     summaries, notes = [], []
     for profile in recipe.profiles:
         seed = derive_seed(
             plan.settings.seed, plan.subject, "evaluate", recipe.name, profile
         )
-        summary, per_picture, found = score(recon, profile, seed)
+        summary, per_picture, found = score(recon, read_profile(profile), seed, judge)
         summaries.append(summary)
         if profile != recipe.profiles[0]:
             per_picture = per_picture.add_suffix(f"_{profile}")
@@ -96,8 +106,19 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         write_text(files.spurious, table_text(checks))
         describe["Spurious"] = verdict
         notes += [verdict] if suspicious else []
-    sidecar.write(record, describe, notes)
+    sidecar.write(record, describe, notes, judge.used)
     return Result(True, reason, tuple(notes))
+
+
+def weights_here(profiles: tuple[str, ...], weights_dir: Path | None) -> list[str]:
+    """Return which of the weights that profiles need are here.
+
+    Where they come to be here later, the stage runs again.
+    """
+    names = {spec.network for name in profiles for spec in read_profile(name).metrics}
+    return sorted(
+        name for name in names if name and find(weights_called(name), weights_dir)
+    )
 
 
 def load_reconstructed(
@@ -159,7 +180,7 @@ def check_spurious(
     trials: Trials,
     split: Split,
 ) -> tuple[pd.DataFrame, str, bool] | None:
-    """Run the battery of ``evaluation/spurious.py``, given scores per reconstruction.
+    """Run the battery of ``evaluation/spurious.py``.
 
     Returns
     -------
@@ -194,8 +215,7 @@ def check_spurious(
             )
         )
     seed = derive_seed(plan.settings.seed, plan.subject, "spurious", recipe.name)
-    scores = table["two_way_identification"].to_numpy(float)
-    return battery(folds, scores, seed)
+    return battery(folds, seed)
 
 
 def named_categories(trials: Trials) -> pd.Series | None:

@@ -12,8 +12,8 @@ from bids_recon.errors import Status, UserError
 from bids_recon.reports import figures
 from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import (
-    METRIC_WORDS,
     bullet_list,
+    metric_words,
     number,
     paragraph,
     table,
@@ -110,7 +110,7 @@ def _pieces(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
         pieces[folder / "desc-problems_about.html"] = html(bullet_list(lines, "failed"))
     for index, metric in enumerate(dict.fromkeys(metrics["metric"])):
         rows = metrics[metrics["metric"] == metric]
-        words, better = METRIC_WORDS.get(metric, (metric, "higher"))
+        words, better = metric_words(metric)
         # The order of the metrics is kept by a number in front.
         desc = f"{index:02d}{metric.replace('_', '')}"
         heading = f"<h3>{words} ({better} is better)</h3>"
@@ -145,7 +145,7 @@ def _summary(metrics: pd.DataFrame) -> str:
                 recipe,
                 roi,
                 profile,
-                METRIC_WORDS.get(metric, (metric, ""))[0],
+                metric_words(metric)[0],
                 number(part["value"].mean()),
                 f"{number(part['value'].min())} to {number(part['value'].max())}",
                 number(part["chance"].mean()),

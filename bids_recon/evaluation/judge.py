@@ -1,0 +1,148 @@
+"""Pictures as a metric wants them: resized, and seen through a network."""
+
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bids_recon.errors import UserError
+from bids_recon.evaluation.profiles import MetricSpec, Step
+from bids_recon.networks import ENCODERS
+from bids_recon.registry import load
+from bids_recon.weights import find, weights_called
+
+LARGE = 2**27
+"""Arrays of more bytes than this are kept in a file while they are needed."""
+
+
+class AbsentWeights(UserError):  # noqa: N818
+    """A metric cannot be computed, because its weights are not here."""
+
+
+class Judge:
+    """Resizes pictures and computes features, and remembers what it can.
+
+    Parameters
+    ----------
+    weights_dir : Path, optional
+        Where weights are, besides the caches of torch and the hub.
+    cache : Path, optional
+        Where features of pictures that were seen are kept, by content.
+    """
+
+    def __init__(
+        self, weights_dir: Path | None = None, cache: Path | None = None
+    ) -> None:
+        self.weights_dir = weights_dir
+        self.cache = cache
+        self.used: dict[str, str] = {}
+        self._networks: dict[str, Any] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="bids-recon-")
+
+    def prepare(
+        self, pictures: np.ndarray, spec: MetricSpec, seen_size: tuple[int, int]
+    ) -> np.ndarray:
+        """Return pictures (n, 3, H, W) at the sizes that a metric asks for."""
+        for step in spec.prepare:
+            pictures = self._resized(pictures, step, seen_size)
+        return pictures
+
+    def features(
+        self,
+        pictures: np.ndarray,
+        spec: MetricSpec,
+        seen_size: tuple[int, int],
+        remember: bool = False,
+    ) -> np.ndarray:
+        """Return what a metric compares, (n, n_features); pixels without a network.
+
+        Raises
+        ------
+        AbsentWeights
+            If the weights of its network are not here.
+        """
+        if spec.network is None:
+            return self.prepare(pictures, spec, seen_size).reshape(len(pictures), -1)
+        encoder = self._network(spec.network)
+        target = self._cached(pictures, spec) if remember else None
+        if target is not None and target.is_file():
+            return np.load(target, mmap_mode="r")
+        features = encoder.features(
+            self.prepare(pictures, spec, seen_size), spec.layer, spec.scale
+        )
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f".part-{target.name}")
+            np.save(part, features)
+            part.replace(target)
+        return features
+
+    def lpips(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the learned perceptual distance of prepared pairs, (n,)."""
+        if "lpips" not in self._networks:
+            from bids_recon.networks.lpips import Lpips
+
+            paths = [self._path(name) for name in ("alexnet", "lpips-alex")]
+            self._networks["lpips"] = Lpips(*paths)
+        return self._networks["lpips"].distance(a, b)
+
+    def _network(self, name: str) -> Any:
+        if name not in self._networks:
+            self._networks[name] = load(ENCODERS, "network", name)(self._path(name))
+        return self._networks[name]
+
+    def _path(self, name: str) -> Path:
+        weights = weights_called(name)
+        path = find(weights, self.weights_dir)
+        if path is None:
+            raise AbsentWeights(weights.absent)
+        self.used[name] = weights.url or str(weights.hub)
+        return path
+
+    def _cached(self, pictures: np.ndarray, spec: MetricSpec) -> Path | None:
+        if self.cache is None:
+            return None
+        path = self._path(spec.network)
+        digest = sha256(np.ascontiguousarray(pictures).tobytes())
+        digest.update(f"{pictures.shape} {spec} {path}".encode())
+        return self.cache / f"{spec.network}_{digest.hexdigest()[:16]}.npy"
+
+    def _empty(self, shape: tuple[int, ...]) -> np.ndarray:
+        if 4 * int(np.prod(shape)) <= LARGE:
+            return np.empty(shape, dtype=np.float32)
+        with tempfile.NamedTemporaryFile(dir=self._scratch.name, delete=False) as file:
+            return np.memmap(file.name, dtype=np.float32, mode="w+", shape=shape)
+
+    def _resized(
+        self, pictures: np.ndarray, step: Step, seen_size: tuple[int, int]
+    ) -> np.ndarray:
+        size = seen_size if step.engine == "seen" else (step.size, step.size)
+        if pictures.shape[2:] == size:
+            return pictures
+        result = self._empty((len(pictures), 3, *size))
+        resize = _with_torch if step.engine == "tensor" else _with_pillow
+        for row, picture in enumerate(pictures):
+            result[row] = resize(np.asarray(picture, dtype=np.float32), size, step)
+        return result
+
+
+def _with_pillow(picture: np.ndarray, size: tuple[int, int], step: Step) -> np.ndarray:
+    pixels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    method = getattr(Image.Resampling, step.filter.upper())
+    image = Image.fromarray(np.ascontiguousarray(pixels)).resize(size[::-1], method)
+    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
+
+
+def _with_torch(picture: np.ndarray, size: tuple[int, int], step: Step) -> np.ndarray:
+    import torch
+
+    return torch.nn.functional.interpolate(
+        torch.from_numpy(picture)[None],
+        size=size,
+        mode="bilinear",
+        align_corners=False,
+        antialias=step.antialias,
+    )[0].numpy()

@@ -1,0 +1,18 @@
+"""Networks that judge or make pictures; no data, no file names of datasets."""
+
+from types import MappingProxyType
+
+ENCODERS = MappingProxyType(
+    {
+        "alexnet": "bids_recon.networks.encoders:alexnet",
+        "inception-v3": "bids_recon.networks.encoders:inception_v3",
+        "efficientnet-b1-v1": "bids_recon.networks.encoders:efficientnet_b1",
+        "efficientnet-b1-v2": "bids_recon.networks.encoders:efficientnet_b1",
+        "efficientnet-v2-s": "bids_recon.networks.encoders:efficientnet_v2_s",
+        "squeezenet1-1": "bids_recon.networks.encoders:squeezenet1_1",
+        "swav-resnet50": "bids_recon.networks.encoders:swav_resnet50",
+        "clip-vit-l-14": "bids_recon.networks.encoders:clip_vision",
+        "dinov2-base": "bids_recon.networks.encoders:dinov2",
+    }
+)
+"""Builders by the name of their weights: path -> ``Encoder``."""
