@@ -54,11 +54,17 @@ class Weights:
     @property
     def absent(self) -> str:
         """A sentence for where it is needed and not there."""
-        return (
-            f"the weights {self.name} ({self.size} MB, {self.licence}) are not here; "
-            f"fetch them with: bids-recon-weights fetch {self.name} --to DIR, and pass "
-            "--weights-dir DIR"
-        )
+        return absent([self])
+
+
+def absent(missing: list[Weights]) -> str:
+    """Say which weights are missing and the one command that fetches them."""
+    named = ", ".join(f"{w.name} ({w.size} MB, {w.licence})" for w in missing)
+    names = " ".join(weights.name for weights in missing)
+    return (
+        f"The weights {named} are not here. Fetch them with: bids-recon-weights fetch "
+        f"{names} --to DIR, and pass --weights-dir DIR."
+    )
 
 
 @cache

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bdpy.evals.metrics import pairwise_identification, pattern_correlation
 from scipy.stats import kstest, pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -95,15 +96,33 @@ def test_constant_pictures_give_numbers():
 
 def test_identification_by_hand():
     similarity = np.array([[0.9, 0.1, 0.5], [0.4, 0.3, 0.3], [0.2, 0.8, 0.5]])
-    own = np.arange(3)
-    np.testing.assert_allclose(two_way(similarity, own), [1.0, 0.25, 0.5])
-    np.testing.assert_allclose(top1(similarity, own), [1.0, 0.0, 0.0])
-    np.testing.assert_allclose(top1(np.ones((2, 4)), np.array([0, 1])), 0.25)
+    np.testing.assert_allclose(np.diag(two_way(similarity)), [1.0, 0.25, 0.5])
+    np.testing.assert_allclose(np.diag(top1(similarity)), [1.0, 0.0, 0.0])
+    np.testing.assert_allclose(top1(np.ones((2, 4))), 0.25)
+
+
+def test_identification_is_bdpys():
+    rng = np.random.default_rng(0)
+    seen = rng.standard_normal((15, 40))
+    made = seen + 2 * rng.standard_normal((15, 40))
+    similarity = metrics.correlation_matrix(seen, made)
+    theirs = pairwise_identification(made, seen)
+    np.testing.assert_allclose(np.diag(two_way(similarity)), theirs)
+    np.testing.assert_allclose(
+        metrics.pixel_correlation(seen, made), pattern_correlation(made, seen)
+    )
+
+
+def test_candidates_that_are_none_are_left_out():
+    similarity = np.array([[0.9, 0.1, np.nan], [np.nan, 0.3, 0.4], [0.2, 0.1, np.nan]])
+    expected = [[1.0, 0.0, np.nan], [np.nan, 0.0, 1.0], [1.0, 0.0, np.nan]]
+    np.testing.assert_array_equal(two_way(similarity), expected)
+    np.testing.assert_array_equal(top1(similarity), expected)
 
 
 def test_identification_with_one_candidate_is_not_a_number():
-    assert np.isnan(two_way(np.ones((2, 1)), np.zeros(2, int))).all()
-    assert np.isnan(top1(np.ones((2, 1)), np.zeros(2, int))).all()
+    assert np.isnan(two_way(np.ones((2, 1)))).all()
+    assert np.isnan(top1(np.ones((2, 1)))).all()
 
 
 def test_candidates_are_the_pictures_of_the_fold():

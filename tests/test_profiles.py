@@ -517,8 +517,8 @@ class TestWeights:
         assert table.loc["pixel_correlation", "value"] == pytest.approx(1)
         assert table.loc["ssim", "value"] == pytest.approx(1)
         assert np.isnan(table.loc["alexnet2_two_way", "value"])
-        told = next(note for note in notes if note.startswith("alexnet2_two_way"))
-        for words in ("233 MB", "BSD-3", "bids-recon-weights fetch alexnet --to DIR"):
+        (told,) = [note for note in notes if note.startswith("Not computed")]
+        for words in ("alexnet2_two_way", "233 MB", "BSD-3", "fetch alexnet inception"):
             assert words in told
 
     def test_weights_are_found_in_the_folder_and_in_torchs_cache(

@@ -1,84 +1,74 @@
-"""Whether a reconstruction is closer to its own picture than to others."""
+"""Whether a reconstruction is closer to its own picture than to others.
+
+All functions take the similarity (n, n_candidates) of every reconstruction with every
+candidate, NaN where one is no candidate, and give the score of every reconstruction if
+each candidate in turn had been its own: (n, n_candidates).
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
+from scipy.stats import rankdata
+
+DECIMALS = 9
+"""Similarities that agree to so many decimals are ties."""
 
 
-def two_way(similarity: np.ndarray, own: np.ndarray) -> np.ndarray:
+def two_way(similarity: np.ndarray) -> np.ndarray:
     """Share of the other candidates to which a reconstruction is less alike.
 
-    Parameters
-    ----------
-    similarity : array of shape (n, n_candidates)
-        Of every reconstruction with every candidate; NaN where one is no candidate.
-    own : array of shape (n,)
-        The column of the picture that was seen.
-
-    Returns
-    -------
-    array of shape (n,)
-        A tie counts one half, so that chance is 0.5; NaN without other candidates.
+    A tie counts one half, so that chance is 0.5; NaN without other candidates.
     """
-    right, other = _compare(similarity, own)
-    n_other = other.sum(axis=1)
-    return np.divide(
-        right.sum(axis=1), n_other, out=np.full(len(own), np.nan), where=n_other > 0
-    )
+    result = np.full(similarity.shape, np.nan)
+    for rows, columns, values in _blocks(similarity):
+        if len(columns) > 1:
+            ranks = rankdata(values, axis=1)
+            result[np.ix_(rows, columns)] = (ranks - 1) / (len(columns) - 1)
+    return result
 
 
-def top1(similarity: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Whether the own picture is the most alike of all candidates.
+def top1(similarity: np.ndarray) -> np.ndarray:
+    """Whether a candidate is the most alike of all.
 
     A tie for the first place counts one over the number of tied candidates, so that
     chance is one over the number of candidates; NaN without other candidates.
     """
-    right, other = _compare(similarity, own)
-    lost = (right == 0) & other
-    tied = ((right == 0.5) & other).sum(axis=1)
-    result = np.where(lost.any(axis=1), 0.0, 1 / (1 + tied))
-    return np.where(other.any(axis=1), result, np.nan)
-
-
-def _compare(similarity: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return 1, 0.5 or 0 for a won, tied or lost comparison, and which are real."""
-    rows = np.arange(len(own))
-    mine = similarity[rows, own][:, None]
-    other = np.isfinite(similarity)
-    other[rows, own] = False
-    tied = np.isclose(similarity, mine, rtol=0, atol=1e-9)
-    right = np.where(tied, 0.5, similarity < mine).astype(float)
-    return np.where(other, right, 0.0), other
+    result = np.full(similarity.shape, np.nan)
+    for rows, columns, values in _blocks(similarity):
+        if len(columns) > 1:
+            first = values == values.max(axis=1, keepdims=True)
+            result[np.ix_(rows, columns)] = first / first.sum(axis=1, keepdims=True)
+    return result
 
 
 def two_way_of_originals(similarity: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Share of the other reconstructions to which a picture is less alike.
 
-    Parameters
-    ----------
-    similarity : array of shape (n, n_candidates)
-        Of every reconstruction with every candidate; NaN where one is no candidate.
-    own : array of shape (n,)
-        The column of the picture that was seen.
-
-    Returns
-    -------
-    array of shape (n, n_candidates)
-        For every reconstruction, if each candidate had been its own, how it compares
-        with the reconstructions of the same fold that are of other pictures; a tie
-        counts one half.
+    Of those that share the candidates, and are of other pictures than ``own`` (n,)
+    says; a tie counts one half.
     """
     result = np.full(similarity.shape, np.nan)
-    for column in range(similarity.shape[1]):
-        rows = np.flatnonzero(np.isfinite(similarity[:, column]))
-        values = similarity[rows, column]
-        tied = np.isclose(values[:, None], values[None], rtol=0, atol=1e-9)
-        right = np.where(tied, 0.5, values[:, None] > values[None])
-        other = own[rows][:, None] != own[rows][None]
-        n_other = other.sum(axis=1)
-        won = np.where(other, right, 0.0).sum(axis=1)
-        result[rows, column] = np.divide(
-            won, n_other, out=np.full(len(rows), np.nan), where=n_other > 0
-        )
+    for rows, columns, values in _blocks(similarity):
+        among_all = rankdata(values, axis=0)
+        among_own = np.empty_like(among_all)
+        n_other = np.empty(len(rows))
+        for picture in np.unique(own[rows]):
+            same = own[rows] == picture
+            among_own[same] = rankdata(values[same], axis=0)
+            n_other[same] = len(rows) - same.sum()
+        if (n_other > 0).all():
+            result[np.ix_(rows, columns)] = (among_all - among_own) / n_other[:, None]
     return result
+
+
+def _blocks(
+    similarity: np.ndarray,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Give rows that share their candidates, these, and the rounded similarities."""
+    masks, which = np.unique(np.isfinite(similarity), axis=0, return_inverse=True)
+    for index, mask in enumerate(masks):
+        rows, columns = np.flatnonzero(which.ravel() == index), np.flatnonzero(mask)
+        yield rows, columns, np.round(similarity[np.ix_(rows, columns)], DECIMALS)
 
 
 def candidates(fold: np.ndarray, own: np.ndarray, n_pictures: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bids_recon.errors import UserError
+from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.profiles import MetricSpec, Step
 from bids_recon.networks import ENCODERS
 from bids_recon.registry import load
@@ -20,6 +20,10 @@ LARGE = 2**27
 
 class AbsentWeights(UserError):  # noqa: N818
     """A metric cannot be computed, because its weights are not here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(weights_called(name).absent, Status.NO_INPUT)
+        self.name = name
 
 
 class Judge:
@@ -98,7 +102,7 @@ class Judge:
         weights = weights_called(name)
         path = find(weights, self.weights_dir)
         if path is None:
-            raise AbsentWeights(weights.absent)
+            raise AbsentWeights(name)
         self.used[name] = weights.url or str(weights.hub)
         return path
 

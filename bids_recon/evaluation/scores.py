@@ -24,6 +24,8 @@ from bids_recon.evaluation.identification import (
 from bids_recon.evaluation.judge import AbsentWeights, Judge
 from bids_recon.evaluation.profiles import BINARY_KINDS, MetricSpec, Profile
 from bids_recon.registry import load
+from bids_recon.weights import absent as weights_absent
+from bids_recon.weights import weights_called
 
 COLUMNS = (
     *("profile", "metric", "value", "ci_low", "ci_high", "chance", "p_value"),
@@ -109,7 +111,8 @@ def score(
     rng = np.random.default_rng(seed)
     blocks = exchangeable(recon.fold, recon.own, rng)
     orders = pairings(blocks, len(recon.seen), rng)
-    rows, per_picture, absent = [], {}, []
+    rows, per_picture = [], {}
+    absent: dict[str, list[str]] = {}
     for spec in profile.metrics:
         if not _applies(spec, recon):
             continue
@@ -117,14 +120,19 @@ def score(
         try:
             computed = _compute(spec, recon, judge, blocks)
         except AbsentWeights as error:
-            absent.append(f"{spec.name} was not computed: {error.message}.")
+            absent.setdefault(error.name, []).append(spec.name)
             rows.append(row)
             continue
         per_picture[spec.name] = computed.pairs[np.arange(len(recon.own)), recon.own]
         row |= _row(spec, computed, recon, orders, rng)
         rows.append(row)
     summary = pd.DataFrame(rows, columns=COLUMNS)
-    return summary, pd.DataFrame(per_picture), _notes(recon, orders) + absent
+    notes = _notes(recon, orders)
+    if absent:
+        missing = ", ".join(name for names in absent.values() for name in names)
+        what = weights_absent([weights_called(name) for name in absent])
+        notes.append(f"Not computed: {missing}. {what}")
+    return summary, pd.DataFrame(per_picture), notes
 
 
 def _applies(spec: MetricSpec, recon: Reconstructed) -> bool:
@@ -229,13 +237,7 @@ def _identification(spec: MetricSpec, recon: Reconstructed, judge: Judge) -> Com
         similarity = np.where(mask, similarity, np.nan)
         if spec.direction == "original":
             return two_way_of_originals(similarity, recon.own)
-        rule = two_way if spec.kind == "two_way" else top1
-        pairs = np.full(similarity.shape, np.nan)
-        for picture in range(len(recon.seen)):
-            inside = np.flatnonzero(mask[:, picture])
-            own = np.full(len(inside), picture, dtype=int)
-            pairs[inside, picture] = rule(similarity[inside], own)
-        return pairs
+        return two_way(similarity) if spec.kind == "two_way" else top1(similarity)
 
     instead = {
         key: _mean(pairs_of(pictures)[rows, recon.own])

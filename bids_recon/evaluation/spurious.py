@@ -122,7 +122,8 @@ def categories_alone(category: np.ndarray) -> float:
 def by_features(fold: Decodings) -> np.ndarray:
     """Return the two-way identification of each decoded feature, (n,)."""
     _, first, own = np.unique(fold.own, return_index=True, return_inverse=True)
-    return two_way(correlation_matrix(fold.true[first], fold.decoded), own)
+    pairs = two_way(correlation_matrix(fold.true[first], fold.decoded))
+    return pairs[np.arange(len(own)), own]
 
 
 def within_category(
@@ -141,19 +142,11 @@ def within_category(
     """
     values, nulls = [], []
     for fold in folds:
-        pictures, first, own = np.unique(
-            fold.own, return_index=True, return_inverse=True
-        )
+        _, first, own = np.unique(fold.own, return_index=True, return_inverse=True)
         category = fold.category[first]
         similarity = correlation_matrix(fold.true[first], fold.decoded)
         mask = category[own][:, None] == category[None]
-        similarity = np.where(mask, similarity, np.nan)
-        pairs = np.full(similarity.shape, np.nan)
-        for picture in range(len(pictures)):
-            rows = np.flatnonzero(mask[:, picture])
-            pairs[rows, picture] = two_way(
-                similarity[rows], np.full(len(rows), picture)
-            )
+        pairs = two_way(np.where(mask, similarity, np.nan))
         rows = np.arange(len(own))
         values.append(pairs[rows, own])
         orders = [_within(category, rng) for _ in range(N_PERMUTATIONS)]

@@ -13,14 +13,14 @@ nav { position: sticky; top: 0; z-index: 1; background: #fff; border-bottom: 1px
 nav strong { margin-right: 1rem; }
 nav a { color: var(--accent); text-decoration: none; }
 nav a:hover { text-decoration: underline; }
-main { max-width: 72rem; margin: 0 auto; padding: 0 1.5rem 3rem; }
+main { max-width: 80rem; margin: 0 auto; padding: 0 1.5rem 3rem; }
 section { scroll-margin-top: 4rem; }
 h1 { font-size: 1.5rem; margin: 2.2rem 0 .4rem; border-bottom: 2px solid var(--line); padding-bottom: .2rem; }
 h2 { font-size: 1.2rem; margin: 1.8rem 0 .3rem; }
 h3 { font-size: 1.02rem; margin: 1.2rem 0 .3rem; }
 p { max-width: 52rem; margin: .4rem 0; }
-table { border-collapse: collapse; font-size: .92rem; margin: .5rem 0; }
-th, td { text-align: left; padding: .28rem .8rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .88rem; margin: .5rem 0; }
+th, td { text-align: left; padding: .28rem .7rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; border-bottom: 2px solid var(--line); }
 .wide { overflow-x: auto; }
 .wide td, .wide th { white-space: nowrap; }
