@@ -518,3 +518,31 @@ def test_clusters_are_held_out(small_dataset, tmp_path, run):
     sidecar = json.loads(path.read_text())
     assert "clusters of similar" in sidecar["SplitDescription"]
     assert not sidecar["SharesPictures"]
+
+
+def test_a_recipe_may_ask_for_another_profile(small_dataset, tmp_path, run):
+    recipe = tmp_path / "mine.yml"
+    recipe.write_text(
+        "name: mine\nextends: eigenimage\nevaluate: {profiles: [deeprecon]}\n"
+    )
+    options = ("participant", "--roi", "V=V1", "--recipe", recipe)
+    status, said = run(small_dataset, tmp_path / "out", *options)
+    assert status == 0, said
+    metrics = pd.read_csv(
+        next((tmp_path / "out").glob("sub-01/recon/*_metrics.tsv")), sep="\t"
+    )
+    assert list(dict.fromkeys(metrics["profile"])) == ["bids-recon-1", "deeprecon-1"]
+    values = metrics.set_index(["profile", "metric"])["value"]
+    name = "pixel_correlation"
+    assert values["bids-recon-1", name] == pytest.approx(values["deeprecon-1", name])
+    table = pd.read_csv(
+        next((tmp_path / "out").glob("sub-01/recon/*_recon.tsv")), sep="\t"
+    )
+    assert {name, f"{name}_deeprecon"} <= set(table)
+    assert "deeprecon-1" in (tmp_path / "out" / "sub-01.html").read_text()
+    recipe.write_text(
+        "name: mine\nextends: eigenimage\nevaluate: {profiles: [deeprecom]}\n"
+    )
+    status, said = run(small_dataset, tmp_path / "out", *options)
+    assert status == 64
+    assert "Did you mean 'deeprecon'?" in said

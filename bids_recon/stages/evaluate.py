@@ -21,6 +21,7 @@ from bids_recon.evaluation.spurious import (
     battery,
     categories_of,
 )
+from bids_recon.recipe import Recipe
 from bids_recon.stages.decode import (
     decoded_path,
     fit_space,
@@ -38,6 +39,14 @@ from bids_recon.weights import find, weights_called
 
 CATEGORY_COLUMNS = ("category", "category_name", "trial_type")
 """Columns of events that may say what a picture is of."""
+
+COLUMN_NOTES = (
+    "Intervals: 95 %, bootstrap over pictures. chance and p_value: pictures exchanged, "
+    "within this participant. floor: the mean training picture in place of each "
+    "reconstruction; for patch_accuracy, f1 and mcc, all background. floor_retrieval: "
+    "the training picture with the nearest features. ceiling: what the generator makes "
+    "of the true features."
+)
 
 
 def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
@@ -67,17 +76,8 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
     recon = load_reconstructed(plan, analysis, table, trials["stimulus"], split)
     judge = Judge(plan.settings.weights_dir, plan.work / "features")
-    summaries, notes = [], []
-    for profile in recipe.profiles:
-        seed = derive_seed(
-            plan.settings.seed, plan.subject, "evaluate", recipe.name, profile
-        )
-        summary, per_picture, found = score(recon, read_profile(profile), seed, judge)
-        summaries.append(summary)
-        if profile != recipe.profiles[0]:
-            per_picture = per_picture.add_suffix(f"_{profile}")
-        table = pd.concat([table, per_picture], axis=1)
-        notes += [note for note in found if note not in notes]
+    summary, per_picture, notes = _by_all_profiles(plan, recipe, recon, judge)
+    table = pd.concat([table, per_picture], axis=1)
     spurious = check_spurious(plan, analysis, table, trials, split)
     seeds = {
         name: derive_seed(
@@ -87,16 +87,9 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     }
     table.insert(table.columns.get_loc("image") + 1, "seed", table["split"].map(seeds))
     write_text(files.table, table_text(table))
-    write_text(files.metrics, table_text(pd.concat(summaries, ignore_index=True)))
+    write_text(files.metrics, table_text(summary))
     describe = {
-        "Description": (
-            f"Scores of the pictures in {files.table.name}. Intervals: 95 %, bootstrap "
-            "over pictures. chance and p_value: pictures exchanged, within this "
-            "participant. floor: the mean training picture in place of each "
-            "reconstruction; for patch_accuracy, f1 and mcc, all background. "
-            "floor_retrieval: the training picture with the nearest features. ceiling: "
-            "what the generator makes of the true features."
-        ),
+        "Description": f"Scores of the pictures in {files.table.name}. {COLUMN_NOTES}",
         "Split": split.rule,
         "SplitDescription": split.sentence,
     }
@@ -108,6 +101,31 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         notes += [verdict] if suspicious else []
     sidecar.write(record, describe, notes, judge.used)
     return Result(True, reason, tuple(notes))
+
+
+def _by_all_profiles(
+    plan: Plan, recipe: Recipe, recon: Reconstructed, judge: Judge
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return what ``score`` gives for every profile of a recipe, side by side.
+
+    Metrics of a picture carry the profile's name, except those of the first.
+    """
+    summaries, columns, notes = [], [], []
+    for name in recipe.profiles:
+        seed = derive_seed(
+            plan.settings.seed, plan.subject, "evaluate", recipe.name, name
+        )
+        summary, per_picture, found = score(recon, read_profile(name), seed, judge)
+        if name != recipe.profiles[0]:
+            per_picture = per_picture.add_suffix(f"_{name}")
+        summaries.append(summary)
+        columns.append(per_picture)
+        notes += [note for note in found if note not in notes]
+    return (
+        pd.concat(summaries, ignore_index=True),
+        pd.concat(columns, axis=1),
+        notes,
+    )
 
 
 def weights_here(profiles: tuple[str, ...], weights_dir: Path | None) -> list[str]:

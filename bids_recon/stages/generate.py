@@ -134,20 +134,27 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
             f"Pictures reconstructed by the recipe {recipe.name}, listed in "
             f"{files.table.name}."
         ),
+        **_facts(recipe, split, material),
+        "Learned": learned,
+    }
+    sidecar.write(record, describe, [])
+    return Result(True, reason)
+
+
+def _facts(recipe: Recipe, split: Split, material: Material) -> dict[str, object]:
+    """Return what a reader must know of reconstructions."""
+    return {
         "Recipe": recipe.source,
         "Cite": list(recipe.cite),
         "Split": split.rule,
         "SplitDescription": split.sentence,
         "SharesPictures": split.shares_pictures,
         "Transductive": False,
-        "NumberOfTrainingTrials": [len(f.train) for f in split.folds],
-        "NumberOfTestTrials": [len(f.test) for f in split.folds],
+        "NumberOfTrainingTrials": [len(fold.train) for fold in split.folds],
+        "NumberOfTestTrials": [len(fold.test) for fold in split.folds],
         "NumberOfVoxels": {k: int(v.sum()) for k, v in material.region.items()},
         "PictureSize": list(material.pictures.shape[2:]),
-        "Learned": learned,
     }
-    sidecar.write(record, describe, [])
-    return Result(True, reason)
 
 
 def check_needs(recipe: Recipe) -> None:
