@@ -62,6 +62,26 @@ def test_ssim_is_that_of_torchmetrics(pair):
     assert metrics.ssim(pair[0], pair[0]) == pytest.approx(1)
 
 
+def test_gaussian_ssim_is_that_of_torchmetrics():
+    rng = np.random.default_rng(0)
+    seen = np.repeat(rng.random((4, 1, 40, 36)), 3, axis=1)
+    made = np.clip(seen + 0.2 * rng.standard_normal(seen.shape), 0, 1)
+    made = np.repeat(made[:, :1], 3, axis=1)
+    grey = [torch.from_numpy(part[:, :1]) for part in (made, seen)]
+    full = structural_similarity_index_measure(
+        *grey,
+        gaussian_kernel=True,
+        sigma=1.5,
+        data_range=1.0,
+        reduction="none",
+        return_full_image=True,
+    )[1]
+    # Over the windows of 11 pixels that lie within the picture.
+    expected = full[:, 0, 5:-5, 5:-5].mean(dim=(1, 2))
+    ours = metrics.ssim(seen, made, regime="gaussian")
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
 def test_mse_by_hand():
     seen = np.zeros((1, 3, 2, 2))
     made = np.zeros((1, 3, 2, 2))
