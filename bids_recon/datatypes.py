@@ -10,6 +10,12 @@ Trials: TypeAlias = pd.DataFrame
 """One row per presentation: session, task, run, onset [s], duration [s], role and
 stimulus, then what the events file had. ``role`` is trial, repeat or imagery."""
 
+MODELLED = ("trial", "repeat", "imagery")
+"""Roles that get a response of their own."""
+
+NUISANCE = ("catch", "cue", "response")
+"""Roles that a design matrix holds beside the trials."""
+
 TRIAL_COLUMNS = ("session", "task", "run", "onset", "duration", "role", "stimulus")
 
 

@@ -42,6 +42,12 @@ class UserError(Exception):
         return self.message
 
 
+def first_few(names: list[str]) -> str:
+    """Return the first five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
 def did_you_mean(name: str, known: "Iterable[str]") -> str:
     """Say which known name is meant, or which ones there are.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_recon.cli import Parser, absolute_path
-from bids_recon.errors import Status, UserError
+from bids_recon.errors import Status, UserError, first_few
 
 
 def make_parser() -> Parser:
@@ -88,10 +88,9 @@ def pairs_of(seen_dir: Path, recon_dir: Path) -> list[tuple[Path, Path]]:
     for have, lack, folder in ((seen, made, recon_dir), (made, seen, seen_dir)):
         missing = sorted(set(have) - set(lack))
         if missing:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise UserError(
                 f"{folder}: {len(missing)} of {len(have)} pictures of the other folder "
-                f"are not in it: {', '.join(missing[:5])}{more}. Give a picture and "
+                f"are not in it: {first_few(missing)}. Give a picture and "
                 "its reconstruction the same name."
             )
     return [(seen[name], made[name]) for name in sorted(seen)]

@@ -3,16 +3,15 @@
 import os
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import yaml
 
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.files import sha256_of, write_whole
 
 
 @dataclass(frozen=True)
@@ -121,41 +120,46 @@ def fetch(weights: Weights, folder: Path) -> Path:
     UserError
         If they cannot be reached, or are not what their name says.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / weights.file
-    try:
-        if weights.hub:
-            from huggingface_hub import snapshot_download
+    if weights.hub:
+        from huggingface_hub import snapshot_download
 
+        try:
             snapshot_download(weights.hub, local_dir=target)
-            return target
-        part = target.with_name(f".part-{target.name}")
+        except OSError as error:
+            raise _unreachable(weights, error) from error
+    else:
+        write_whole(target, lambda part: _download(weights, part))
+    return target
+
+
+def _download(weights: Weights, part: Path) -> None:
+    try:
         with urlopen(weights.url) as answer, part.open("wb") as stream:
             while block := answer.read(1 << 20):
                 stream.write(block)
-    except (URLError, OSError) as error:
-        raise UserError(
-            f"{weights.url or weights.hub}: cannot be fetched ({error}). Is there a "
-            "network? Fetch it elsewhere and put it into the folder as "
-            f"{weights.file}.",
-            Status.NO_INPUT,
-        ) from error
+    except OSError as error:
+        raise _unreachable(weights, error) from error
     _check_digits(weights, part)
-    part.replace(target)
-    return target
+
+
+def _unreachable(weights: Weights, error: OSError) -> UserError:
+    return UserError(
+        f"{weights.url or weights.hub}: cannot be fetched ({error}). Is there a "
+        "network? Fetch it elsewhere and put it into the folder as "
+        f"{weights.file}.",
+        Status.NO_INPUT,
+    )
 
 
 def _check_digits(weights: Weights, path: Path) -> None:
     if weights.digits is None:
         return
-    digest = sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    if not digest.hexdigest().startswith(weights.digits):
+    found = sha256_of(path)
+    if not found.startswith(weights.digits):
         raise UserError(
             f"{path}: not the weights {weights.name}: their SHA-256 begins with "
-            f"{weights.digits}, that of the file with {digest.hexdigest()[:8]}. It may "
+            f"{weights.digits}, that of the file with {found[:8]}. It may "
             "be truncated; fetch it again."
         )
 

@@ -198,6 +198,7 @@ def test_a_decoder_saved_and_loaded_predicts_the_same(decoder):
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_decoders_repeat_and_leave_global_randomness_alone(material, decoder):
+    # The legacy state is what a method that seeds globally would change.
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first, _ = decoded_test(material, step(decoder))
     again, _ = decoded_test(material, step(decoder))

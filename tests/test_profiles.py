@@ -16,7 +16,7 @@ from bids_recon import score, weights_command
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.errors import UserError
 from bids_recon.evaluation.identification import two_way_of_originals
-from bids_recon.evaluation.judge import AbsentWeights, Judge
+from bids_recon.evaluation.judge import AbsentWeightsError, Judge
 from bids_recon.evaluation.metrics import ssim
 from bids_recon.evaluation.profiles import (
     KINDS,
@@ -607,5 +607,5 @@ def test_a_whole_profile_by_the_command_with_random_weights(
 
 def test_a_metric_without_weights_raises_for_who_asks(no_caches):
     spec = MetricSpec("m", "two_way", network="alexnet", layer="features.4")
-    with pytest.raises(AbsentWeights):
+    with pytest.raises(AbsentWeightsError):
         Judge().features(np.zeros((1, 3, 8, 8), np.float32), spec, (8, 8))

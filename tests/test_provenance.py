@@ -15,9 +15,9 @@ from bids_recon.dataset.provenance import (
     Sidecar,
     checksum,
     remove_dead_parts,
-    write_whole,
 )
 from bids_recon.errors import UserError
+from bids_recon.files import write_whole
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from bids_recon.dataset.tables import read_table
+from bids_recon.datatypes import MODELLED, NUISANCE
 from bids_recon.errors import Status, UserError, did_you_mean
 
 CONVENTIONS = (
@@ -41,12 +42,6 @@ STIMULUS_COLUMNS = (
     "stimulus_id",
     "trial_type",
 )
-
-MODELLED = ("trial", "repeat", "imagery")
-"""Roles that get a response of their own."""
-
-NUISANCE = ("catch", "cue", "response")
-"""Roles that a design matrix holds beside the trials."""
 
 
 @dataclass(frozen=True)

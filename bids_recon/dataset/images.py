@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_recon.errors import Status, UserError
+from bids_recon.files import not_fetched
 
 VOLUMES_AT_ONCE = 16
 
@@ -20,11 +21,7 @@ def open_image(path: Path) -> nib.Nifti1Image:
         If the file is not there, is a link without content, or is no image.
     """
     if path.is_symlink() and not path.exists():
-        raise UserError(
-            f"{path}: this is a link whose content was not fetched. Fetch it first "
-            f"(for instance with: datalad get {path.name}).",
-            Status.NO_INPUT,
-        )
+        raise not_fetched(path)
     try:
         return nib.load(path, keep_file_open=True)
     except FileNotFoundError as error:

@@ -213,15 +213,6 @@ class Dataset:
             )
         ]
 
-    def uri(self, path: Path) -> str:
-        """Return the BIDS URI of a file of this dataset."""
-        for name, root in sorted(
-            self.links.items(), key=lambda item: -len(str(item[1]))
-        ):
-            if path.is_relative_to(root):
-                return f"bids:{name}:{path.relative_to(root).as_posix()}"
-        return path.name
-
 
 def entities_of(file: Any) -> dict[str, str]:
     """Return the entities of a file that name a run, as text."""

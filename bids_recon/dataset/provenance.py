@@ -3,40 +3,17 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bids_recon import __version__
 from bids_recon.errors import Status, UserError
+from bids_recon.files import not_fetched, sha256_of, write_whole
 
 LIBRARIES = ("nibabel", "nilearn", "numpy", "pandas", "pybids", "scikit-learn", "scipy")
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside ``path`` and rename, so that no half-written file has its name.
-
-    Raises
-    ------
-    UserError
-        If the place cannot be written to.
-    """
-    # The suffix stays last, because writers choose the format by it. Two processes may
-    # write the same file, such as the pictures of two recipes: each its own part.
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}). Check the "
-            "permissions of the output and work directories and the space left.",
-            Status.CANNOT_WRITE,
-        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -65,11 +42,17 @@ def checksum(path: Path) -> str:
             "--stages and --reports-only once.",
             Status.NO_INPUT,
         )
-    digest = sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(path)
+
+
+def checksums(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files that earlier stages wrote, by their names."""
+    return {path.name: checksum(path) for path in dict.fromkeys(paths)}
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the JSON sidecar of an image lies."""
+    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
 
 
 class Checksums:
@@ -102,7 +85,7 @@ class Checksums:
             stamp = [stat.st_size, stat.st_mtime_ns]
             entry = self._known.get(str(path))
             if entry is None or entry[:2] != stamp:
-                entry = [*stamp, checksum(path)]
+                entry = [*stamp, sha256_of(path)]
                 self._known[str(path)] = entry
                 changed = True
             result[name] = entry[2]
@@ -115,13 +98,11 @@ def _stat(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError as error:
-        what = (
-            "this is a link whose content was not fetched. Fetch it first (for "
-            f"instance with: datalad get {path.name})."
-            if path.is_symlink()
-            else f"cannot be read ({error.strerror})."
-        )
-        raise UserError(f"{path}: {what}", Status.NO_INPUT) from error
+        if path.is_symlink():
+            raise not_fetched(path) from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}).", Status.NO_INPUT
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -261,3 +242,9 @@ def remove_dead_parts(folder: Path) -> None:
             path.unlink(missing_ok=True)
         except (ValueError, PermissionError):
             continue
+
+
+def remove_others(folder: Path, wanted: Iterable[Path]) -> None:
+    """Remove what an earlier run left in a folder and this one does not make."""
+    for path in set(folder.iterdir()) - set(wanted):
+        path.unlink()

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bids_recon.dataset.provenance import write_whole
 from bids_recon.dataset.tables import read_table
-from bids_recon.errors import Status, UserError
+from bids_recon.errors import Status, UserError, first_few
+from bids_recon.files import not_fetched, write_whole
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
 LARGEST = 10_000 * 10_000
@@ -81,11 +81,10 @@ class Stimuli:
             else:
                 found[name] = path
         if missing:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(missing) + len(found)} "
                 f"pictures that the events name do not exist: "
-                f"{', '.join(missing[:5])}{more}. Looked up with and without folder "
+                f"{first_few(missing)}. Looked up with and without folder "
                 "and extension. Say where they are with --stimuli DIR, which column "
                 "names them with --stimulus-column NAME, or which file each is with "
                 "--stimulus-map TSV.",
@@ -122,11 +121,7 @@ def _check_link(path: Path, folder: Path) -> None:
     # A clone keeps file contents beside the dataset, in .git/annex: links there are
     # part of the dataset. Any other link that leads out of the folder is refused.
     if not path.exists():
-        raise UserError(
-            f"{path}: this is a link whose content was not fetched. Fetch it first "
-            f"(for instance with: datalad get {path.name}).",
-            Status.NO_INPUT,
-        )
+        raise not_fetched(path)
     if "annex" not in path.resolve().parts:
         raise UserError(
             f"{path}: this link leads out of {folder}, to {path.resolve()}. Put the "

@@ -10,6 +10,7 @@ from PIL import Image
 
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.profiles import MetricSpec, Step
+from bids_recon.files import write_whole
 from bids_recon.networks import ENCODERS
 from bids_recon.registry import load
 from bids_recon.weights import find, weights_called
@@ -18,7 +19,7 @@ LARGE = 2**27
 """Arrays of more bytes than this are kept in a file while they are needed."""
 
 
-class AbsentWeights(UserError):  # noqa: N818
+class AbsentWeightsError(UserError):
     """A metric cannot be computed, because its weights are not here."""
 
     def __init__(self, name: str) -> None:
@@ -44,14 +45,13 @@ class Judge:
         self.cache = cache
         self.used: dict[str, str] = {}
         self._networks: dict[str, Any] = {}
-        self._scratch = tempfile.TemporaryDirectory(prefix="bids-recon-")
 
     def prepare(
         self, pictures: np.ndarray, spec: MetricSpec, seen_size: tuple[int, int]
     ) -> np.ndarray:
         """Return pictures (n, 3, H, W) at the sizes that a metric asks for."""
         for step in spec.prepare:
-            pictures = self._resized(pictures, step, seen_size)
+            pictures = _resized(pictures, step, seen_size)
         return pictures
 
     def features(
@@ -65,7 +65,7 @@ class Judge:
 
         Raises
         ------
-        AbsentWeights
+        AbsentWeightsError
             If the weights of its network are not here.
         """
         if spec.network is None:
@@ -78,10 +78,7 @@ class Judge:
             self.prepare(pictures, spec, seen_size), spec.layer, spec.scale
         )
         if target is not None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".part-{target.name}")
-            np.save(part, features)
-            part.replace(target)
+            write_whole(target, lambda part: np.save(part, features))
         return features
 
     def lpips(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -102,7 +99,7 @@ class Judge:
         weights = weights_called(name)
         path = find(weights, self.weights_dir)
         if path is None:
-            raise AbsentWeights(name)
+            raise AbsentWeightsError(name)
         self.used[name] = weights.url or str(weights.hub)
         return path
 
@@ -114,23 +111,26 @@ class Judge:
         digest.update(f"{pictures.shape} {spec} {path}".encode())
         return self.cache / f"{spec.network}_{digest.hexdigest()[:16]}.npy"
 
-    def _empty(self, shape: tuple[int, ...]) -> np.ndarray:
-        if 4 * int(np.prod(shape)) <= LARGE:
-            return np.empty(shape, dtype=np.float32)
-        with tempfile.NamedTemporaryFile(dir=self._scratch.name, delete=False) as file:
-            return np.memmap(file.name, dtype=np.float32, mode="w+", shape=shape)
 
-    def _resized(
-        self, pictures: np.ndarray, step: Step, seen_size: tuple[int, int]
-    ) -> np.ndarray:
-        size = seen_size if step.engine == "seen" else (step.size, step.size)
-        if pictures.shape[2:] == size:
-            return pictures
-        result = self._empty((len(pictures), 3, *size))
-        resize = _with_torch if step.engine == "tensor" else _with_pillow
-        for row, picture in enumerate(pictures):
-            result[row] = resize(np.asarray(picture, dtype=np.float32), size, step)
-        return result
+def _resized(
+    pictures: np.ndarray, step: Step, seen_size: tuple[int, int]
+) -> np.ndarray:
+    size = seen_size if step.engine == "seen" else (step.size, step.size)
+    if pictures.shape[2:] == size:
+        return pictures
+    result = _empty((len(pictures), 3, *size))
+    resize = _with_torch if step.engine == "tensor" else _with_pillow
+    for row, picture in enumerate(pictures):
+        result[row] = resize(np.asarray(picture, dtype=np.float32), size, step)
+    return result
+
+
+def _empty(shape: tuple[int, ...]) -> np.ndarray:
+    if 4 * int(np.prod(shape)) <= LARGE:
+        return np.empty(shape, dtype=np.float32)
+    # The file has no name, and goes when the array does.
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
 def _with_pillow(picture: np.ndarray, size: tuple[int, int], step: Step) -> np.ndarray:

@@ -21,7 +21,7 @@ from bids_recon.evaluation.identification import (
     two_way,
     two_way_of_originals,
 )
-from bids_recon.evaluation.judge import AbsentWeights, Judge
+from bids_recon.evaluation.judge import AbsentWeightsError, Judge
 from bids_recon.evaluation.profiles import BINARY_KINDS, MetricSpec, Profile
 from bids_recon.registry import load
 from bids_recon.weights import absent as weights_absent
@@ -119,7 +119,7 @@ def score(
         row = {"profile": f"{profile.name}-{profile.version}", "metric": spec.name}
         try:
             computed = _compute(spec, recon, judge, blocks)
-        except AbsentWeights as error:
+        except AbsentWeightsError as error:
             absent.setdefault(error.name, []).append(spec.name)
             rows.append(row)
             continue
@@ -157,7 +157,7 @@ def _row(
         computed.pairs, recon.own, known, lower_is_better=spec.lower_is_better
     )
     return {
-        "value": _mean(values),
+        "value": finite_mean(values),
         "ci_low": low,
         "ci_high": high,
         "chance": chance.level,
@@ -170,7 +170,8 @@ def _row(
     }
 
 
-def _mean(values: np.ndarray) -> float:
+def finite_mean(values: np.ndarray) -> float:
+    """Return the mean of the finite values; NaN where there is none."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
 
@@ -199,53 +200,60 @@ def _pixels(
     made = judge.prepare(recon.pictures, spec, size)
     pairs = pair_scores(metric, seen, made, recon.own, blocks)
     instead = {
-        key: _mean(metric(seen[recon.own], judge.prepare(pictures, spec, size)))
+        key: finite_mean(metric(seen[recon.own], judge.prepare(pictures, spec, size)))
         for key, pictures in recon.instead.items()
     }
     if spec.kind in BINARY_KINDS:
         # For black and white pictures, the trivial answer is that all is background.
-        instead["floor"] = _mean(metric(seen[recon.own], np.zeros_like(made)))
+        instead["floor"] = finite_mean(metric(seen[recon.own], np.zeros_like(made)))
     return Computed(pairs, instead)
 
 
-def _similarity(
-    spec: MetricSpec, recon: Reconstructed, judge: Judge, pictures: np.ndarray
-) -> np.ndarray:
-    """Return the correlation of features of every picture with those seen."""
+def _similarities(
+    spec: MetricSpec, recon: Reconstructed, judge: Judge
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the correlation of features with those seen, (n, n_pictures) each.
+
+    Of the reconstructions, and of what stands in their place.
+    """
     size = recon.seen.shape[2:]
-    return metrics.correlation_matrix(
-        judge.features(recon.seen, spec, size, remember=True),
-        judge.features(pictures, spec, size),
-    )
+    seen = judge.features(recon.seen, spec, size, remember=True)
+
+    def similarity(pictures: np.ndarray) -> np.ndarray:
+        made = judge.features(pictures, spec, size)
+        return metrics.correlation_matrix(seen, made)
+
+    instead = {key: similarity(made) for key, made in recon.instead.items()}
+    return similarity(recon.pictures), instead
 
 
 def _distance(spec: MetricSpec, recon: Reconstructed, judge: Judge) -> Computed:
     rows = np.arange(len(recon.own))
+    similarity, others = _similarities(spec, recon, judge)
     instead = {
-        key: _mean(1 - _similarity(spec, recon, judge, pictures)[rows, recon.own])
-        for key, pictures in recon.instead.items()
+        key: finite_mean(1 - other[rows, recon.own]) for key, other in others.items()
     }
-    return Computed(1 - _similarity(spec, recon, judge, recon.pictures), instead)
+    return Computed(1 - similarity, instead)
 
 
 def _identification(spec: MetricSpec, recon: Reconstructed, judge: Judge) -> Computed:
     mask = candidates(recon.fold, recon.own, len(recon.seen))
     rows = np.arange(len(recon.own))
+    similarity, others = _similarities(spec, recon, judge)
 
-    def pairs_of(pictures: np.ndarray) -> np.ndarray:
-        similarity = _similarity(spec, recon, judge, pictures)
+    def pairs_of(similarity: np.ndarray) -> np.ndarray:
         similarity = np.where(mask, similarity, np.nan)
         if spec.direction == "original":
             return two_way_of_originals(similarity, recon.own)
         return two_way(similarity) if spec.kind == "two_way" else top1(similarity)
 
     instead = {
-        key: _mean(pairs_of(pictures)[rows, recon.own])
-        for key, pictures in recon.instead.items()
+        key: finite_mean(pairs_of(other)[rows, recon.own])
+        for key, other in others.items()
     }
     counts = np.unique(mask.sum(axis=1))
     text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-    return Computed(pairs_of(recon.pictures), instead, text)
+    return Computed(pairs_of(similarity), instead, text)
 
 
 def _notes(recon: Reconstructed, orders: np.ndarray) -> list[str]:

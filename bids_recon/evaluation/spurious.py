@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 
 from bids_recon.evaluation.chance import Chance, permutation_test
 from bids_recon.evaluation.identification import two_way
-from bids_recon.evaluation.metrics import correlation_matrix
+from bids_recon.evaluation.metrics import correlation_matrix, pixel_correlation
 
 MIN_PICTURES = 20
 """Fewer distinct test pictures than this say too little."""
@@ -76,12 +76,7 @@ def zero_shot(fold: Decodings) -> np.ndarray:
     By correlation with the decoded feature; 1 is the best, and ties share their mean.
     """
     to_training = correlation_matrix(fold.training, fold.decoded)
-    to_true = np.array(
-        [
-            correlation_matrix(t[None], d[None])[0, 0]
-            for t, d in zip(fold.true, fold.decoded, strict=True)
-        ]
-    )[:, None]
+    to_true = pixel_correlation(fold.true, fold.decoded)[:, None]
     tied = np.isclose(to_training, to_true, rtol=0, atol=1e-9)
     better = (to_training > to_true) & ~tied
     return 1 + better.sum(axis=1) + 0.5 * tied.sum(axis=1)

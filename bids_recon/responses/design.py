@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from nilearn.glm.first_level import make_first_level_design_matrix
 
-from bids_recon.datatypes import Trials
+from bids_recon.datatypes import MODELLED, Trials
 
 HRF_MODELS = ("glover", "spm")
 DRIFT_MODELS = ("cosine", "polynomial", None)
@@ -75,7 +75,7 @@ def design_matrices(
     tuple of arrays of shape (n_volumes, n_trials) and (n_volumes, n_others)
         The second holds confounds, drifts and the constant.
     """
-    own = trials["role"].isin(("trial", "repeat", "imagery")).to_numpy()
+    own = trials["role"].isin(MODELLED).to_numpy()
     names = np.where(
         own, [f"trial{row:06d}" for row in range(len(trials))], trials["role"]
     )

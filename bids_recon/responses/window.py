@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from nilearn.signal import clean
 
-from bids_recon.datatypes import Trials
+from bids_recon.datatypes import MODELLED, Trials
 
 UNITS = {"percent": "psc", "z": "zscore_sample"}
 
@@ -56,7 +56,7 @@ class Window:
             ensure_finite=False,
         )
         times = start_time + repetition_time * np.arange(len(bold))
-        own = trials[trials["role"].isin(("trial", "repeat", "imagery"))]
+        own = trials[trials["role"].isin(MODELLED)]
         result = np.full((len(own), bold.shape[1]), np.nan, dtype=bold.dtype)
         for row, (onset, duration) in enumerate(
             zip(own["onset"], own["duration"], strict=True)

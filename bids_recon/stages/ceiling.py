@@ -7,9 +7,10 @@ import pandas as pd
 
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.images import open_image, volumes_image
-from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_whole
+from bids_recon.dataset.provenance import Record, Sidecar, checksums, sidecar_path
 from bids_recon.engine import Result
 from bids_recon.evaluation.ceiling import noise_ceiling
+from bids_recon.files import write_whole
 from bids_recon.stages.plan import Plan
 from bids_recon.stages.responses import Variant, load_responses, response_files
 
@@ -48,11 +49,11 @@ def ceiling_stage(plan: Plan, variant: Variant) -> Result:
     record = Record(
         stage="ceiling",
         settings={},
-        inputs={path.name: checksum(path) for path in inputs},
+        inputs=checksums(inputs),
         seed=plan.settings.seed,
     )
     main = paths["noiseceiling"]
-    sidecar = Sidecar(main.with_name(main.name.replace(".nii.gz", ".json")), paths)
+    sidecar = Sidecar(sidecar_path(main), paths)
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False)

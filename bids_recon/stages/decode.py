@@ -14,7 +14,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from bids_recon.dataset.derivatives import output_path
-from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_whole
+from bids_recon.dataset.provenance import Record, Sidecar, checksums
 from bids_recon.datatypes import FeatureSpace, Responses, Trials, join_responses
 from bids_recon.decoders import DECODERS
 from bids_recon.decoders.folds import inner_folds
@@ -23,6 +23,7 @@ from bids_recon.engine import Result
 from bids_recon.errors import UserError
 from bids_recon.evaluation.splits import Fold, Split, make_split
 from bids_recon.features import FEATURES
+from bids_recon.files import write_whole
 from bids_recon.generators import GENERATORS
 from bids_recon.recipe import DecodeStep, Recipe
 from bids_recon.registry import build, load
@@ -137,10 +138,30 @@ def load_material(plan: Plan, analysis: Analysis) -> Material:
         name: np.logical_or.reduce([masks[roi.name] for roi in rois])[union]
         for name, rois in analysis.rois.items()
     }
-    names = list(plan.pictures)
-    order = {name: row for row, name in enumerate(names)}
-    picture = responses.trials["stimulus"].map(order).to_numpy(int)
+    picture = plan.positions(responses.trials["stimulus"])
     return Material(responses, region, load_plan_pictures(plan, recipe), picture, split)
+
+
+def fold_pictures(
+    material: Material, fold: Fold, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which picture each trial of the two sides of a fold showed.
+
+    One trial per picture on a side whose repeats the recipe averages.
+    """
+    sides = []
+    for rows, averaged in (
+        (fold.train, recipe.responses.average_train),
+        (fold.test, recipe.responses.average_test),
+    ):
+        sides.append(material.picture[_kept(material, rows) if averaged else rows])
+    return sides[0], sides[1]
+
+
+def _kept(material: Material, rows: np.ndarray) -> np.ndarray:
+    """Return the rows that stand for their stimuli when repeats are averaged."""
+    stimuli = material.responses.trials["stimulus"].iloc[rows]
+    return rows[~stimuli.duplicated().to_numpy()]
 
 
 def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
@@ -149,23 +170,14 @@ def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
     train = material.responses.where(fold.train)
     test = material.responses.where(fold.test)
     scaler = Standardizer(settings.standardize).fit(train.values, train.trials)
-    train = _scaled(train, scaler)
-    test = _scaled(test, scaler)
-    groups = material.split.groups[fold.train]
-    train_picture, test_picture = (
-        material.picture[fold.train],
-        material.picture[fold.test],
-    )
+    train, test = _scaled(train, scaler), _scaled(test, scaler)
+    rows = fold.train
     if settings.average_train:
-        first = ~train.trials["stimulus"].duplicated().to_numpy()
-        train, train_picture, groups = (
-            train.average(),
-            train_picture[first],
-            groups[first],
-        )
+        train, rows = train.average(), _kept(material, fold.train)
     if settings.average_test:
-        first = ~test.trials["stimulus"].duplicated().to_numpy()
-        test, test_picture = test.average(), test_picture[first]
+        test = test.average()
+    train_picture, test_picture = fold_pictures(material, fold, recipe)
+    groups = material.split.groups[rows]
     return FoldData(train, test, train_picture, test_picture, groups)
 
 
@@ -325,7 +337,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
         },
         inputs={
             **plan.checksums(list(plan.pictures.values())),
-            **{path.name: checksum(path) for path in local},
+            **checksums(local),
         },
         seed=plan.settings.seed,
     )

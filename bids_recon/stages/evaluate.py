@@ -161,9 +161,7 @@ def load_reconstructed(
     """
     pictures = load_plan_pictures(plan, analysis.recipe)
     size = pictures.shape[2:]
-    order = {name: row for row, name in enumerate(plan.pictures)}
-    shown = stimulus.map(order).to_numpy(int)
-    picture = table["stimulus"].map(order).to_numpy(int)
+    shown, picture = plan.positions(stimulus), plan.positions(table["stimulus"])
     distinct, own = np.unique(picture, return_inverse=True)
     folder = recon_files(plan, analysis).folder
     means = {
@@ -210,8 +208,7 @@ def check_spurious(
     recipe = analysis.recipe
     name = next(iter(feeds_of(recipe).values()))
     pictures = load_plan_pictures(plan, recipe)
-    order = {stimulus: row for row, stimulus in enumerate(plan.pictures)}
-    shown = trials["stimulus"].map(order).to_numpy(int)
+    shown = plan.positions(trials["stimulus"])
     named = named_categories(trials)
     folds = []
     for fold in split.folds:
@@ -219,7 +216,7 @@ def check_spurious(
         space = fit_space(recipe.decode[name], pictures, known)
         own = table.loc[table["split"] == fold.name, "stimulus"]
         training = _flat(space.encode(pictures[known]))
-        picture = own.map(order).to_numpy(int)
+        picture = plan.positions(own)
         true = _flat(targets(space, pictures, picture))
         decoded = np.load(decoded_path(plan, analysis, fold, name, "test"))
         category = None if named is None else named.loc[own].to_numpy(str)

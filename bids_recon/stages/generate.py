@@ -7,23 +7,23 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case, output_path
-from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_whole
+from bids_recon.dataset.provenance import Record, Sidecar, checksums, remove_others
 from bids_recon.dataset.stimuli import save_picture
 from bids_recon.datatypes import Decoded, Generator, Trials
 from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.evaluation.metrics import correlation_matrix
 from bids_recon.evaluation.splits import Fold, Split
+from bids_recon.files import write_whole
 from bids_recon.generators import GENERATORS
 from bids_recon.recipe import Recipe
 from bids_recon.registry import build, load
 from bids_recon.stages.decode import (
-    FoldData,
     Material,
     decoded_path,
     decoder_path,
     fit_space,
-    fold_data,
+    fold_pictures,
     generator_learns,
     load_material,
     targets,
@@ -106,7 +106,7 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
             "generate": recipe.generate.as_data(),
             "decode": recipe.source["decode"],
         },
-        inputs={path.name: checksum(path) for path in (decoder, *decoded)},
+        inputs=checksums((decoder, *decoded)),
         seed=plan.settings.seed,
     )
     pictures = {name: files.folder / name for name in table["image"]}
@@ -128,7 +128,7 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
             save_picture(picture, files.folder / name)
         if generator:
             learned[fold.name] = generator
-    _remove_others(files.folder, set(pictures))
+    remove_others(files.folder, pictures.values())
     describe = {
         "Description": (
             f"Pictures reconstructed by the recipe {recipe.name}, listed in "
@@ -186,10 +186,10 @@ def _generate_fold(
     plan: Plan, analysis: Analysis, material: Material, fold: Fold
 ) -> tuple[dict[str, float], np.ndarray]:
     recipe = analysis.recipe
-    data = fold_data(material, fold, recipe)
+    train_picture, test_picture = fold_pictures(material, fold, recipe)
     feeds = feeds_of(recipe)
     spaces = {
-        name: fit_space(recipe.decode[name], material.pictures, data.train_picture)
+        name: fit_space(recipe.decode[name], material.pictures, train_picture)
         for name in set(feeds.values())
     }
 
@@ -208,59 +208,42 @@ def _generate_fold(
     learned = {}
     if generator_learns(recipe):
         train = decoded("train")
-        generator.fit(train, material.pictures[data.train_picture])
+        generator.fit(train, material.pictures[train_picture])
         learned = generator.learned(train)
     seed = derive_seed(
         plan.settings.seed, plan.subject, "generate", recipe.name, fold.name
     )
     test = decoded("test")
-    _keep_limits(plan, analysis, material, fold, data, generator, test, seed)
+    true = {
+        need: Decoded(targets(part.space, material.pictures, test_picture), part.space)
+        for need, part in test.items()
+    }
+    part = test[generator.needs[0]]
+    known = np.unique(train_picture)
+    limits = {
+        "recovery": generator.generate(true, seed),
+        "nearest": known[_nearest(part, material.pictures[known])],
+    }
+    for kind, values in limits.items():
+        path = limit_path(plan, analysis, fold, kind)
+        write_whole(path, lambda part, values=values: np.save(part, values))
     return learned, generator.generate(test, seed)
 
 
 def limit_path(plan: Plan, analysis: Analysis, fold: Fold, kind: str) -> Path:
-    """Return where what bounds the scores of a fold is kept; ``kind`` of ``LIMITS``."""
+    """Return where what bounds the scores of a fold is kept; ``kind`` of ``LIMITS``.
+
+    ``recovery`` holds what the generator makes of the true features, pictures
+    (n_test, 3, H, W); ``nearest`` the position (n_test,) of the training picture whose
+    features correlate best with the decoded ones.
+    """
     folder = plan.work / f"{analysis.desc}_{analysis.label}"
     return folder / f"{fold.name}_{kind}.npy"
 
 
-def _keep_limits(
-    plan: Plan,
-    analysis: Analysis,
-    material: Material,
-    fold: Fold,
-    data: FoldData,
-    generator: Generator,
-    test: dict[str, Decoded],
-    seed: int,
-) -> None:
-    """Keep what the generator makes of true features, and the nearest known pictures.
-
-    ``recovery`` holds pictures (n_test, 3, H, W), ``nearest`` the position (n_test,) of
-    the training picture whose features correlate best with the decoded ones.
-    """
-    true = {
-        need: Decoded(
-            targets(part.space, material.pictures, data.test_picture), part.space
-        )
-        for need, part in test.items()
-    }
-    recovered = generator.generate(true, seed)
-    part = test[generator.needs[0]]
-    known = np.unique(data.train_picture)
+def _nearest(part: Decoded, pictures: np.ndarray) -> np.ndarray:
+    """Return which picture's features are nearest to each decoded one, (n_trials,)."""
     similarity = correlation_matrix(
-        part.space.encode(material.pictures[known]), np.asarray(part.values)
+        part.space.encode(pictures), np.asarray(part.values)
     )
-    for kind, values in (
-        ("recovery", recovered),
-        ("nearest", known[similarity.argmax(axis=1)]),
-    ):
-        path = limit_path(plan, analysis, fold, kind)
-        write_whole(path, lambda part, values=values: np.save(part, values))
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove pictures of an earlier run that had others."""
-    for path in folder.iterdir():
-        if path.name not in names:
-            path.unlink()
+    return similarity.argmax(axis=1)

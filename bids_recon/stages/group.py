@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_recon.dataset.provenance import write_text, write_whole
+from bids_recon.dataset.provenance import remove_others, write_text
 from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.errors import Status, UserError
+from bids_recon.files import write_whole
 from bids_recon.reports import figures
 from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import (
@@ -52,9 +53,7 @@ def group_stage(settings: Settings) -> Path:
     pieces = _pieces(output_dir, metrics)
     for path, write in pieces.items():
         write_whole(path, write)
-    for path in folder.iterdir():
-        if path not in pieces:
-            path.unlink()
+    remove_others(folder, pieces)
     page = output_dir / "group.html"
     write_whole(page, lambda part: write_page(output_dir, folder, part.name, "group"))
     return page

@@ -15,7 +15,7 @@ from bids_recon.dataset.images import open_image
 from bids_recon.dataset.provenance import library_versions
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.dataset.tables import read_table
-from bids_recon.evaluation.scores import COLUMNS
+from bids_recon.evaluation.scores import COLUMNS, finite_mean
 from bids_recon.reports import figures
 from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import (
@@ -217,12 +217,10 @@ def about(settings: Settings) -> str:
     """Return settings and versions for a reader."""
     shown = yaml.safe_dump(shown_settings(settings), sort_keys=False)
     versions = {name: str(value) for name, value in library_versions().items()}
-
     return f"<pre>{escape(shown)}</pre>" + pairs(versions)
 
 
 def _cite(plan: Plan) -> str:
-
     keys = {key for analysis in plan.analyses for key in analysis.recipe.cite}
     return f"<pre>{escape(citations(keys)[0])}</pre>"
 
@@ -294,17 +292,12 @@ def _pattern_correlations(
         rows.append(
             {
                 "run": name,
-                "same": _nanmean(among),
-                "different": _nanmean(apart),
+                "same": finite_mean(among),
+                "different": finite_mean(apart),
                 "deviation": deviation,
             }
         )
     return pd.DataFrame(rows)
-
-
-def _nanmean(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _ranked(

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case
-from bids_recon.dataset.events import NUISANCE, read_events
+from bids_recon.dataset.events import read_events
 from bids_recon.dataset.images import describe_grid, open_image, read_volume, same_grid
 from bids_recon.dataset.layout import Dataset, RoiFile, Run
 from bids_recon.dataset.provenance import Checksums
 from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_events
 from bids_recon.dataset.stimuli import Stimuli, common_size, load_pictures
 from bids_recon.dataset.trial_tables import read_trial_table
-from bids_recon.datatypes import TRIAL_COLUMNS, Trials
+from bids_recon.datatypes import NUISANCE, TRIAL_COLUMNS, Trials
 from bids_recon.errors import Status, UserError
 from bids_recon.recipe import Method, Recipe
 from bids_recon.settings import RoiSet, Settings
@@ -147,6 +147,11 @@ class Plan:
         dry = self.settings.dry_run
         store = Checksums(None if dry else self.work / "checksums.json")
         return store.of({self.uri(path): path for path in paths})
+
+    def positions(self, stimuli: pd.Series) -> np.ndarray:
+        """Return the position of each stimulus among the pictures, (n,)."""
+        order = {name: row for row, name in enumerate(self.pictures)}
+        return stimuli.map(order).to_numpy(int)
 
     def estimator(self, recipe: Recipe) -> Method:
         """Return the recipe's response estimator, or that responses are given."""

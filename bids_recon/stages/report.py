@@ -7,12 +7,14 @@ from pathlib import Path
 from bids_recon.dataset.provenance import (
     Record,
     Sidecar,
-    checksum,
+    checksums,
     library_versions,
+    remove_others,
+    sidecar_path,
     write_text,
-    write_whole,
 )
 from bids_recon.engine import Outcome, Result
+from bids_recon.files import write_whole
 from bids_recon.reports.fragments import (
     bullet_list,
     paragraph,
@@ -64,7 +66,7 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
         return Result(False)
     for path, write in drawn.items():
         write_whole(path, write)
-    _remove_others(folder, {*drawn, sidecar.path})
+    remove_others(folder, {*drawn, sidecar.path})
     write_whole(
         page,
         lambda part: write_page(
@@ -94,7 +96,7 @@ def _notes(plan: Plan) -> list[str]:
         for run in plan.runs
     ]
     sidecars += [
-        roi_path(plan, roi).with_suffix("").with_suffix(".json")
+        sidecar_path(roi_path(plan, roi))
         for analysis in plan.analyses
         for roi in analysis.roi_sets
     ]
@@ -122,7 +124,7 @@ def failure_page(settings: Settings, subject: str, message: str) -> None:
     }
     for path, text in pieces.items():
         write_text(path, text)
-    _remove_others(folder, set(pieces))
+    remove_others(folder, set(pieces))
     write_whole(
         settings.output_dir / f"sub-{subject}.html",
         lambda part: write_page(
@@ -141,11 +143,4 @@ def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
     if done:
         ceiling = ceiling_path(plan, Variant.of(plan, plan.analyses[0].recipe))
         paths += [reference_path(plan), *([ceiling] if ceiling.is_file() else [])]
-    return {path.name: checksum(path) for path in dict.fromkeys(paths)}
-
-
-def _remove_others(folder: Path, wanted: set[Path]) -> None:
-    """Remove figures of an earlier run that had others."""
-    for path in folder.iterdir():
-        if path not in wanted:
-            path.unlink()
+    return checksums(paths)

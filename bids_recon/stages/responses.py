@@ -23,14 +23,15 @@ from bids_recon.dataset.provenance import (
     Record,
     Sidecar,
     checksum,
+    sidecar_path,
     write_json,
     write_text,
-    write_whole,
 )
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Responses, Trials
 from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError
+from bids_recon.files import write_whole
 from bids_recon.recipe import Method, Recipe, ResponseSettings
 from bids_recon.registry import build
 from bids_recon.responses import ESTIMATORS
@@ -123,7 +124,7 @@ def response_files(plan: Plan, run: RunPlan, variant: Variant) -> ResponseFiles:
         )
         return ResponseFiles(sidecar, None, folder / trials.name, **work)
     sidecar = Sidecar(
-        statmap.with_name(statmap.name.replace(".nii.gz", ".json")),
+        sidecar_path(statmap),
         {"statmap": statmap, "events": trials, **work},
     )
     return ResponseFiles(sidecar, statmap, trials, **work)

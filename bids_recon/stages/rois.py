@@ -8,12 +8,13 @@ import numpy as np
 
 from bids_recon.dataset.atlases import find_atlas
 from bids_recon.dataset.derivatives import output_path
-from bids_recon.dataset.images import open_image, read_volume
+from bids_recon.dataset.images import open_image, read_volume, same_grid
 from bids_recon.dataset.layout import RoiFile
-from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_whole
+from bids_recon.dataset.provenance import Record, Sidecar, checksums, sidecar_path
 from bids_recon.dataset.segmentations import read_labels
 from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.files import write_whole
 from bids_recon.rois.masks import mask_of, on_grid
 from bids_recon.settings import RoiSet
 from bids_recon.stages.plan import Plan
@@ -56,13 +57,11 @@ def rois_stage(plan: Plan, roi: RoiSet, variant: Variant) -> Result:
         settings={"name": roi.name, "labels": list(roi.labels)},
         inputs={
             **plan.checksums(sorted({path for file in sources for path in file})),
-            **_work_checksums(masks),
+            **checksums(masks),
         },
         seed=plan.settings.seed,
     )
-    sidecar = Sidecar(
-        path.with_name(path.name.replace(".nii.gz", ".json")), {"mask": path}
-    )
+    sidecar = Sidecar(sidecar_path(path), {"mask": path})
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
@@ -102,12 +101,10 @@ def reference_stage(plan: Plan, variant: Variant) -> Result:
     record = Record(
         stage="reference",
         settings={},
-        inputs=_work_checksums(means + [file.mask for file in files]),
+        inputs=checksums(means + [file.mask for file in files]),
         seed=plan.settings.seed,
     )
-    sidecar = Sidecar(
-        path.with_name(path.name.replace(".nii.gz", ".json")), {"mean": path}
-    )
+    sidecar = Sidecar(sidecar_path(path), {"mean": path})
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False)
@@ -128,10 +125,6 @@ def reference_stage(plan: Plan, variant: Variant) -> Result:
 def load_mask(plan: Plan, roi: RoiSet) -> np.ndarray:
     """Return the mask of a set of regions, on the grid of the BOLD."""
     return np.asarray(open_image(roi_path(plan, roi)).dataobj).astype(bool)
-
-
-def _work_checksums(paths: list[Path]) -> dict[str, str]:
-    return {path.name: checksum(path) for path in paths}
 
 
 def _sources(plan: Plan, roi: RoiSet) -> list[list[Path]]:
@@ -167,10 +160,7 @@ def _check_space(
             f"{plan.space}. Bring the region to {plan.space}, or read the BOLD in "
             f"{file.space} with --space {file.space}."
         )
-    same = roi_image.shape[:3] == image.shape[:3] and np.allclose(
-        roi_image.affine, image.affine, atol=1e-3
-    )
-    if file.space is None and not same:
+    if file.space is None and not same_grid(roi_image, image):
         raise UserError(
             f"{file.path}: its name does not say which space it is in, and its grid is "
             f"not that of the BOLD. Name it with space-{plan.space} if it is."

@@ -1,0 +1,49 @@
+"""Files: written whole or not at all, hashed, and told where they were not fetched."""
+
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from bids_recon.errors import Status, UserError
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside ``path`` and rename, so that no half-written file has its name.
+
+    Raises
+    ------
+    UserError
+        If the place cannot be written to.
+    """
+    # The suffix stays last, because writers choose the format by it. Two processes may
+    # write the same file, such as the pictures of two recipes: each its own part.
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}). Check the "
+            "permissions of the output and work directories and the space left.",
+            Status.CANNOT_WRITE,
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def not_fetched(path: Path) -> UserError:
+    """Return what to raise for a link whose content is not there, as in a clone."""
+    return UserError(
+        f"{path}: this is a link whose content was not fetched. Fetch it first (for "
+        f"instance with: datalad get {path.name}).",
+        Status.NO_INPUT,
+    )
