@@ -135,6 +135,14 @@ def _add_pictures(group: Any) -> None:
         help="columns stimulus and file: which picture a name stands for",
     )
     group.add_argument(
+        "--captions",
+        type=absolute_path,
+        metavar="FILE",
+        help="captions of the pictures: a table with the columns stimulus and caption, "
+        "or COCO's annotations (default: a column caption, sidecars of the pictures, "
+        "or captions.tsv beside them)",
+    )
+    group.add_argument(
         "--trials",
         metavar="EXPRESSION",
         help="which rows of the events are trials, such as 'event_type == 1'",
@@ -206,6 +214,11 @@ def _add_machine(group: Any) -> None:
         type=absolute_path,
         metavar="DIR",
         help="pretrained weights, as bids-recon-weights fetches them",
+    )
+    group.add_argument(
+        "--offline",
+        action="store_true",
+        help="tell libraries, too, that there is no network (bids-recon uses none)",
     )
     group.add_argument(
         "--config",
@@ -289,6 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = make_settings(sys.argv[1:] if arguments is None else arguments)
         _show_log(settings.verbose)
+        if settings.offline:
+            os.environ |= {"HF_HUB_OFFLINE": "1", "TEMPLATEFLOW_AUTOUPDATE": "off"}
         from bids_recon.workflow import run_group, run_participant
 
         run = run_participant if settings.level == "participant" else run_group

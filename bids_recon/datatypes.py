@@ -1,7 +1,8 @@
 """What passes between the stages, and the contracts that methods keep."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, TypeAlias
+from mmap import mmap
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -88,27 +89,77 @@ def _positions(rows: np.ndarray) -> np.ndarray:
     return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
+def fresh(values: np.ndarray) -> np.ndarray:
+    """Map the array of a file once more; return any other array as it is.
+
+    What was read or written through the new map stops counting as memory with it.
+    """
+    # The base of a part of such an array is the array, and not the map of the file.
+    if not (isinstance(values, np.memmap) and isinstance(values.base, mmap)):
+        return values
+    mode = "r" if values.mode == "r" else "r+"
+    return np.lib.format.open_memmap(values.filename, mode=mode)
+
+
 @dataclass(frozen=True)
-class Features:
-    """Target features of the stimuli.
+class Targets:
+    """The features of the picture of each trial.
+
+    Those of a picture are held once, however many trials showed it, and may lie on
+    disk. ``np.asarray`` gives them for every trial.
 
     Parameters
     ----------
-    name : str
-        The name of the feature space.
-    values : array of shape (n_stimuli, *shape)
+    values : array of shape (n_pictures, *shape)
         May be memory-mapped.
-    stimuli : array of shape (n_stimuli,)
-        What each row is of.
+    rows : array of shape (n_trials,)
+        Which picture each trial showed.
     """
 
-    name: str
     values: np.ndarray
-    stimuli: np.ndarray
+    rows: np.ndarray
 
-    def of(self, stimuli: np.ndarray) -> np.ndarray:
-        """Return the features of each of ``stimuli``, (len(stimuli), *shape)."""
-        return self.values[pd.Index(self.stimuli).get_indexer(stimuli)]
+    @classmethod
+    def of(cls, Y: "np.ndarray | Targets") -> "Targets":
+        """Take an array (n_trials, *shape) for targets."""
+        return Y if isinstance(Y, cls) else cls(Y, np.arange(len(Y)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, trials: np.ndarray) -> "Targets":
+        """Return the targets of some trials."""
+        return Targets(self.values, self.rows[trials])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.values[self.rows], dtype=dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_trials, *shape)."""
+        return (len(self.rows), *self.values.shape[1:])
+
+    @property
+    def n_targets(self) -> int:
+        """How many values a trial has."""
+        return int(np.prod(self.values.shape[1:]))
+
+    def pictures_columns(self, columns: slice) -> np.ndarray:
+        """Return some targets of every picture, (n_pictures, n_columns)."""
+        values = fresh(self.values)
+        return np.array(values.reshape(len(values), -1)[:, columns])
+
+    def columns(self, columns: slice) -> np.ndarray:
+        """Return some targets of every trial, (n_trials, n_columns)."""
+        return self.pictures_columns(columns)[self.rows]
+
+    def gather(self, weights: np.ndarray) -> np.ndarray:
+        """Sum weights (n, n_trials) of trials that showed the same picture."""
+        if np.array_equal(self.rows, np.arange(len(self.values))):
+            return weights
+        result = np.zeros((len(self.values), len(weights)), dtype=weights.dtype)
+        np.add.at(result, self.rows, weights.T)
+        return result.T
 
 
 Scores: TypeAlias = pd.DataFrame

@@ -8,7 +8,11 @@ from pathlib import Path
 from bids_recon import cli
 from bids_recon.errors import UserError
 
-RECIPES = ("eigenimage", "miyawaki2008")
+RECIPES = {
+    "digits": ("eigenimage", "miyawaki2008"),
+    "photographs": ("eigenimage", "tiny-latent"),
+}
+N_PICTURES = {"digits": 100, "photographs": 300}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +21,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="bids-recon-demo",
         description="Simulate a small BIDS dataset with a known answer and reconstruct "
         "its pictures with two recipes.",
+    )
+    parser.add_argument(
+        "--pictures",
+        choices=tuple(RECIPES),
+        default="digits",
+        help="digits (default), or photographs in colour, for which the weights taef2 "
+        "are needed",
+    )
+    parser.add_argument(
+        "--weights-dir",
+        metavar="DIR",
+        help="pretrained weights, as bids-recon-weights fetches them",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="an empty folder")
     parser.add_argument(
@@ -28,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bids_recon.simulate.dataset import Experiment, simulate_dataset
 
     try:
-        simulate_dataset(bids_dir, Experiment(noise=options.noise))
+        experiment = Experiment(
+            options.pictures,
+            n_pictures=N_PICTURES[options.pictures],
+            noise=options.noise,
+        )
+        simulate_dataset(bids_dir, experiment)
     except UserError as error:
         sys.stderr.write(f"bids-recon-demo: {error.message}\n")
         return int(error.status)
@@ -36,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = cli.main(
         [
             *(*common, "participant", "--n-procs", "2", "--omp-nthreads", "1"),
-            *("--recipe", *RECIPES, "--roi", "visual=V1+V2+V3"),
+            *("--recipe", *RECIPES[options.pictures], "--roi", "visual=V1+V2+V3"),
+            *(("--weights-dir", options.weights_dir) if options.weights_dir else ()),
         ]
     )
     status = status or cli.main([*common, "group"])

@@ -5,6 +5,7 @@ raises. What follows a failed job is not run, and all else goes on.
 """
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -136,6 +137,19 @@ def carry_out(job: Job, n_threads: int, *outcomes: Outcome) -> Outcome:
         warnings=result.warnings,
         seconds=time.monotonic() - started,
     )
+
+
+def default_threads(n_procs: int) -> int:
+    """Return how many threads each process gets: a share of the cores we may use.
+
+    A number that the user has set for OpenMP is kept.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    mine = getattr(os, "sched_getaffinity", None)
+    n_cores = len(mine(0)) if mine else os.cpu_count() or 1
+    return max(1, n_cores // n_procs)
 
 
 def _threads(n_threads: int) -> Any:

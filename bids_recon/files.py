@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             "permissions of the output and work directories and the space left.",
             Status.CANNOT_WRITE,
         ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Recipes: one complete method each, as data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +10,11 @@ import yaml
 
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.settings import read_yaml
+
+RESCALE = (None, "train", "transductive")
+"""How decoded features get the mean and scale of true ones: by what decoders predict
+for training trials they were not fitted on, or, as Brain-Diffuser does, for the test
+trials themselves."""
 
 DEFAULT_PROFILE = "bids-recon"
 """Computed for every recipe, whatever else it asks for."""
@@ -47,6 +52,7 @@ class DecodeStep:
     decoder: Method
     rois: tuple[str, ...] = ()
     voxels: Method | None = None
+    rescale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Recipe:
     decode: Mapping[str, DecodeStep]
     generate: Method
     profiles: tuple[str, ...]
+    recovery: bool
     source: Mapping[str, Any]
 
     @property
@@ -173,7 +180,7 @@ def _recipe(data: Mapping[str, Any], where: str) -> Recipe:
         data.get("pictures", {}), ("max_size",), f"{where}, pictures"
     )
     evaluate = _check_keys(
-        data.get("evaluate", {}), ("profiles",), f"{where}, evaluate"
+        data.get("evaluate", {}), ("profiles", "recovery"), f"{where}, evaluate"
     )
     if not isinstance(data["decode"], Mapping):
         raise UserError(
@@ -188,11 +195,25 @@ def _recipe(data: Mapping[str, Any], where: str) -> Recipe:
         decode={
             name: _decode_step(name, step, f"{where}, decode {name}")
             for name, step in data["decode"].items()
+            if step is not None
         },
         generate=Method.parse(data["generate"], f"{where}, generate"),
         profiles=tuple(dict.fromkeys((DEFAULT_PROFILE, *evaluate.get("profiles", ())))),
+        recovery=bool(evaluate.get("recovery", True)),
         source=dict(data),
     )
+
+
+def without_feeds(recipe: Recipe, needs: tuple[str, ...]) -> Recipe:
+    """Return a recipe whose generator goes without some of its feeds."""
+    generate = {**recipe.generate.as_data(), **dict.fromkeys(needs)}
+    return _recipe({**recipe.source, "generate": generate}, f"recipe {recipe.name}")
+
+
+def with_steps(recipe: Recipe, names: Iterable[str]) -> Recipe:
+    """Return a recipe that decodes these feature spaces only."""
+    kept = {n: s for n, s in recipe.source["decode"].items() if n in set(names)}
+    return _recipe({**recipe.source, "decode": kept}, f"recipe {recipe.name}")
 
 
 def _response_settings(data: Any, where: str) -> ResponseSettings:
@@ -225,7 +246,14 @@ def _response_settings(data: Any, where: str) -> ResponseSettings:
 
 
 def _decode_step(name: str, data: Any, where: str) -> DecodeStep:
-    data = _check_keys(data, ("features", "decoder", "rois", "voxels"), where)
+    known = ("features", "decoder", "rois", "voxels", "rescale")
+    data = _check_keys(data, known, where)
+    if data.get("rescale") not in RESCALE:
+        raise UserError(
+            f"{where}: rescale is train, transductive or null; found "
+            f"{data['rescale']!r}.",
+            Status.USAGE,
+        )
     features = data.get("features", {})
     if isinstance(features, Mapping) and "name" not in features:
         features = {"name": name, **features}
@@ -239,4 +267,5 @@ def _decode_step(name: str, data: Any, where: str) -> DecodeStep:
         voxels=Method.parse(data["voxels"], f"{where}, voxels")
         if data.get("voxels")
         else None,
+        rescale=data.get("rescale"),
     )

@@ -39,9 +39,15 @@ def load(registry: Mapping[str, str], kind: str, name: str) -> Any:
 
 
 def build(
-    registry: Mapping[str, str], kind: str, name: str, options: Mapping[str, Any]
+    registry: Mapping[str, str],
+    kind: str,
+    name: str,
+    options: Mapping[str, Any],
+    machine: Any = None,
 ) -> Any:
     """Make the method called ``name`` with its options.
+
+    A method that has a parameter ``machine`` gets the one given.
 
     Raises
     ------
@@ -52,14 +58,15 @@ def build(
     method = load(registry, kind, name)
     known = inspect.signature(method).parameters
     for option in options:
-        if option not in known:
+        if option not in known or option == "machine":
             raise UserError(
                 f"The {kind} {name!r} has no setting {option!r}. "
                 f"{did_you_mean(option, known)}",
                 Status.USAGE,
             )
+    given = {"machine": machine} if machine and "machine" in known else {}
     try:
-        return method(**options)
+        return method(**options, **given)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"The settings of the {kind} {name!r} do not fit: {error}. Found: "

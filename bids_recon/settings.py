@@ -62,6 +62,7 @@ class Settings:
     stimuli: Path | None = None
     stimulus_column: str | None = None
     stimulus_map: Path | None = None
+    captions: Path | None = None
     trials: str | None = None
     device: str = "auto"
     n_procs: int = 1
@@ -70,6 +71,7 @@ class Settings:
     seed: int = 0
     work_dir: Path | None = None
     weights_dir: Path | None = None
+    offline: bool = False
     stages: tuple[str, ...] = STAGES
     reports_only: bool = False
     dry_run: bool = False

@@ -1,8 +1,9 @@
 """Pretrained weights by name: where they come from, find, fetch, check."""
 
 import os
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,33 +23,55 @@ class Weights:
     ----------
     name : str
         How recipes and profiles call it.
-    size : int, MB
+    size : int or None, MB
         How large it is.
     licence : str
         Under which terms it comes.
-    url : str or None
-        The address of a single file.
+    needed_by : str
+        Which recipes and profiles need it.
+    urls : tuple of str
+        Addresses of files; several go into one folder.
+    sha256 : mapping of str to str
+        Of files whose checksum is known.
     hub : str or None
-        A repository of the Hugging Face hub, of which all files are taken.
+        A repository of the Hugging Face hub.
+    files : tuple of str
+        Patterns of the files that are taken of it.
+    revision : str or None
+        The commit, where it is known.
     """
 
     name: str
-    size: int
+    size: int | None
     licence: str
-    url: str | None = None
+    needed_by: str = ""
+    urls: tuple[str, ...] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict)
     hub: str | None = None
+    files: tuple[str, ...] = ()
+    revision: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
+        return self.hub or " ".join(self.urls)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is more than one file."""
+        return self.hub is not None or len(self.urls) > 1
 
     @property
     def file(self) -> str:
         """The name of the file, or of the folder, that holds it."""
-        return self.url.rsplit("/", 1)[-1] if self.url else self.name
+        if self.is_folder:
+            return self.name.replace("/", "--")
+        return file_name(self.urls[0])
 
     @property
-    def digits(self) -> str | None:
-        """The first digits of its SHA-256, where the name of the file holds them."""
-        last = self.file.removesuffix(".pth").rsplit("-", 1)[-1]
-        is_hash = len(last) == 8 and all(c in "0123456789abcdef" for c in last)
-        return last if is_hash and self.url and "pytorch.org" in self.url else None
+    def parts(self) -> tuple[str, ...]:
+        """The names of the files in its folder, where these are known."""
+        return tuple(file_name(url) for url in self.urls) if self.is_folder else ()
 
     @property
     def absent(self) -> str:
@@ -56,9 +79,23 @@ class Weights:
         return absent([self])
 
 
+def file_name(url: str) -> str:
+    """Return what an address ends in."""
+    return url.rsplit("/", 1)[-1]
+
+
+def first_digits(url: str) -> str | None:
+    """Return the digits of a file's SHA-256 that torchvision puts into its name."""
+    last = file_name(url).removesuffix(".pth").rsplit("-", 1)[-1]
+    is_hash = len(last) == 8 and all(c in "0123456789abcdef" for c in last)
+    return last if is_hash and "pytorch.org" in url else None
+
+
 def absent(missing: list[Weights]) -> str:
     """Say which weights are missing and the one command that fetches them."""
-    named = ", ".join(f"{w.name} ({w.size} MB, {w.licence})" for w in missing)
+    named = ", ".join(
+        f"{w.name} ({f'{w.size} MB, ' if w.size else ''}{w.licence})" for w in missing
+    )
     names = " ".join(weights.name for weights in missing)
     return (
         f"The weights {named} are not here. Fetch them with: bids-recon-weights fetch "
@@ -72,11 +109,21 @@ def known_weights() -> dict[str, Weights]:
     data: dict[str, Any] = yaml.safe_load(
         files("bids_recon").joinpath("weights.yml").read_text()
     )
-    return {name: Weights(name=name, **entry) for name, entry in data.items()}
+    return {
+        name: Weights(
+            name=name,
+            needed_by=entry.pop("for"),
+            urls=tuple(entry.pop("urls", ()))
+            or tuple(filter(None, [entry.pop("url", None)])),
+            files=tuple(entry.pop("files", ())),
+            **entry,
+        )
+        for name, entry in data.items()
+    }
 
 
 def weights_called(name: str) -> Weights:
-    """Return an entry.
+    """Return an entry, or a repository of the hub or a folder that is called so.
 
     Raises
     ------
@@ -84,12 +131,15 @@ def weights_called(name: str) -> Weights:
         If there is none of that name.
     """
     known = known_weights()
-    if name not in known:
-        raise UserError(
-            f"There are no weights called {name!r}. {did_you_mean(name, known)}",
-            Status.USAGE,
-        )
-    return known[name]
+    if name in known:
+        return known[name]
+    if "/" in name:
+        return Weights(name, None, "see its page on the hub", hub=name)
+    raise UserError(
+        f"There are no weights called {name!r}. {did_you_mean(name, known)} Others are "
+        "named by their repository of the hub (OWNER/NAME) or their folder.",
+        Status.USAGE,
+    )
 
 
 def find(weights: Weights, weights_dir: Path | None) -> Path | None:
@@ -99,67 +149,90 @@ def find(weights: Weights, weights_dir: Path | None) -> Path | None:
     of the Hugging Face hub (``HF_HOME``). The network is not used.
     """
     places = [weights_dir / weights.file] if weights_dir else []
-    if weights.url:
+    if weights.urls:
         default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
         home = Path(os.environ.get("TORCH_HOME", default)).expanduser()
         places.append(home / "hub" / "checkpoints" / weights.file)
-    found = next((place for place in places if place.exists()), None)
-    if found is None and weights.hub:
-        from huggingface_hub import try_to_load_from_cache
+    elif weights.name == weights.hub:
+        places.insert(0, Path(weights.name))
+    found = next((place for place in places if _is_whole(weights, place)), None)
+    return found or (_in_hub_cache(weights) if weights.hub else None)
 
-        config = try_to_load_from_cache(weights.hub, "config.json")
-        found = Path(config).parent if isinstance(config, str) else None
-    return found
+
+def _is_whole(weights: Weights, place: Path) -> bool:
+    if not weights.is_folder:
+        return place.exists()
+    return place.is_dir() and all((place / part).exists() for part in weights.parts)
+
+
+def _in_hub_cache(weights: Weights) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("model_index.json", "config.json", "unet/config.json"):
+        found = try_to_load_from_cache(
+            str(weights.hub), name, revision=weights.revision
+        )
+        if isinstance(found, str):
+            return Path(found).parents[name.count("/")]
+    return None
 
 
 def fetch(weights: Weights, folder: Path) -> Path:
-    """Fetch weights into a folder, whole or not at all.
+    """Fetch weights into a folder; each file whole or not at all.
 
     Raises
     ------
     UserError
-        If they cannot be reached, or are not what their name says.
+        If they cannot be reached, or are not what is known of them.
     """
     target = folder / weights.file
     if weights.hub:
         from huggingface_hub import snapshot_download
 
         try:
-            snapshot_download(weights.hub, local_dir=target)
+            snapshot_download(
+                weights.hub,
+                revision=weights.revision,
+                local_dir=target,
+                allow_patterns=list(weights.files) or None,
+            )
         except OSError as error:
             raise _unreachable(weights, error) from error
-    else:
-        write_whole(target, lambda part: _download(weights, part))
+        return target
+    for url in weights.urls:
+        path = target / file_name(url) if weights.is_folder else target
+        write_whole(path, partial(_download, weights, url))
     return target
 
 
-def _download(weights: Weights, part: Path) -> None:
+def _download(weights: Weights, url: str, part: Path) -> None:
     try:
-        with urlopen(weights.url) as answer, part.open("wb") as stream:
+        with urlopen(url) as answer, part.open("wb") as stream:
             while block := answer.read(1 << 20):
                 stream.write(block)
     except OSError as error:
         raise _unreachable(weights, error) from error
-    _check_digits(weights, part)
+    _check_file(weights, url, part)
 
 
 def _unreachable(weights: Weights, error: OSError) -> UserError:
     return UserError(
-        f"{weights.url or weights.hub}: cannot be fetched ({error}). Is there a "
+        f"{weights.source}: cannot be fetched ({error}). Is there a "
         "network? Fetch it elsewhere and put it into the folder as "
         f"{weights.file}.",
         Status.NO_INPUT,
     )
 
 
-def _check_digits(weights: Weights, path: Path) -> None:
-    if weights.digits is None:
+def _check_file(weights: Weights, url: str, path: Path) -> None:
+    known = weights.sha256.get(file_name(url)) or first_digits(url)
+    if known is None:
         return
     found = sha256_of(path)
-    if not found.startswith(weights.digits):
+    if not found.startswith(known):
         raise UserError(
             f"{path}: not the weights {weights.name}: their SHA-256 begins with "
-            f"{weights.digits}, that of the file with {found[:8]}. It may "
+            f"{known[:8]}, that of the file with {found[:8]}. It may "
             "be truncated; fetch it again."
         )
 
@@ -173,6 +246,25 @@ def check(weights: Weights, weights_dir: Path | None) -> Path | None:
         If a file is not what its name says.
     """
     path = find(weights, weights_dir)
-    if path is not None and path.is_file():
-        _check_digits(weights, path)
+    if path is not None:
+        for url in weights.urls:
+            own = path / file_name(url) if weights.is_folder else path
+            _check_file(weights, url, own)
     return path
+
+
+def provenance_of(weights: Weights, path: Path) -> str:
+    """Return where weights came from, and the revision or checksum that was found."""
+    if weights.urls:
+        paths = [path / part for part in weights.parts] or [path]
+        return f"{weights.source} sha256 {' '.join(sha256_of(p) for p in paths)}"
+    revision = _resolved_revision(path)
+    return f"{weights.source}{f' revision {revision}' if revision else ''}"
+
+
+def _resolved_revision(path: Path) -> str | None:
+    """Return the commit of the hub that a folder holds, as its client notes it."""
+    if path.parent.name == "snapshots":
+        return path.name
+    notes = sorted((path / ".cache" / "huggingface" / "download").rglob("*.metadata"))
+    return notes[0].read_text().split("\n", 1)[0] if notes else None

@@ -47,8 +47,8 @@ def _list(names: list[str], folder: Path | None) -> int:
         weights = weights_called(name)
         here = find(weights, folder) or "not here"
         sys.stdout.write(
-            f"{weights.name}\t{weights.size} MB\t{weights.licence}\t"
-            f"{weights.url or weights.hub}\t{here}\n"
+            f"{weights.name}\t{weights.size or '?'} MB\t{weights.licence}\t"
+            f"{weights.source}\tfor {weights.needed_by}\t{here}\n"
         )
     return 0
 

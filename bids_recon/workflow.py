@@ -9,7 +9,6 @@ jobs and has the engine execute it. Every job is one stage:
 
 import json
 import logging
-import os
 from dataclasses import replace
 from functools import partial
 
@@ -26,7 +25,7 @@ from bids_recon.dataset.provenance import (
     remove_parts,
     write_text,
 )
-from bids_recon.engine import Job, Outcome, execute
+from bids_recon.engine import Job, Outcome, default_threads, execute
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.profiles import read_profile
 from bids_recon.recipe import Recipe, read_recipe
@@ -36,8 +35,9 @@ from bids_recon.stages.ceiling import ceiling_stage, repeats
 from bids_recon.stages.decode import decode_stage
 from bids_recon.stages.dry_run import describe
 from bids_recon.stages.evaluate import evaluate_stage
-from bids_recon.stages.generate import check_needs, generate_stage
+from bids_recon.stages.generate import generate_stage
 from bids_recon.stages.group import group_stage
+from bids_recon.stages.methods import check_machine, checked_recipe
 from bids_recon.stages.plan import Analysis, Plan, make_plan, memory_of
 from bids_recon.stages.report import analysis_name, failure_page, report_stage
 from bids_recon.stages.responses import Variant, responses_stage
@@ -71,7 +71,7 @@ def run_participant(settings: Settings) -> Status:
     jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
     jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
     n_procs = processes_within_memory(settings, plans)
-    n_threads = settings.omp_nthreads or max(1, (os.cpu_count() or 1) // n_procs)
+    n_threads = settings.omp_nthreads or default_threads(n_procs)
     outcomes = execute(jobs, n_procs, n_threads, _tell)
     log_defects(settings, outcomes)
     for subject, own in jobs_by_subject.items():
@@ -109,9 +109,11 @@ def read_recipes(settings: Settings) -> tuple[Recipe, ...]:
                 Status.USAGE,
             )
     for recipe in recipes:
-        check_needs(recipe)
         for profile in recipe.profiles:
             read_profile(profile)
+    recipes = tuple(checked_recipe(recipe) for recipe in recipes)
+    if not (settings.dry_run or settings.reports_only):
+        check_machine(recipes, settings)
     return recipes
 
 

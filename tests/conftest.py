@@ -1,6 +1,12 @@
 """Datasets and runs that many tests share."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many threads as cores in every worker would wait for each other; this must be
+    # said before the libraries are loaded.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import shutil
 import subprocess
 import sys
@@ -8,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from toys import write_toys
 
 from bids_recon import cli
 from bids_recon.simulate.dataset import Experiment, simulate_dataset
@@ -22,6 +29,14 @@ def shared() -> Path:
     path = Path(folder).resolve()
     assert (path / "datasets").is_dir(), f"{path} holds no datasets"
     return path
+
+
+@pytest.fixture(scope="session")
+def toy_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny random networks of the real classes, where the real weights would be."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_toys(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

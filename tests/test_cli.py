@@ -164,9 +164,9 @@ def test_an_unknown_recipe_gets_a_suggestion():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("generate: {name: eigenimage, feature: x}", "Did you mean 'features'?"),
-        ("generate: {name: eigenimages}", "Did you mean 'eigenimage'?"),
-        ("generate: {name: eigenimage, features: pixels}", "which it does not decode"),
+        ("generate: {name: inverse, feature: x}", "Did you mean 'features'?"),
+        ("generate: {name: inverses}", "Did you mean 'inverse'?"),
+        ("generate: {name: inverse, features: pixels}", "which it does not decode"),
     ],
 )
 def test_a_recipe_whose_methods_do_not_fit_is_told_before_anything_runs(

@@ -1,34 +1,58 @@
 """What every method keeps, over the registries: a new method is tested by its entry."""
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from toys import TOY_VDVAE
 
 from bids_recon.datatypes import Decoded, Responses
 from bids_recon.decoders import DECODERS
 from bids_recon.decoders.state import restore, state_of
+from bids_recon.errors import UserError
 from bids_recon.evaluation import METRICS
 from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.features import FEATURES
 from bids_recon.generators import GENERATORS
+from bids_recon.machine import Machine
 from bids_recon.recipe import DecodeStep, Method, read_recipe, recipe_names
-from bids_recon.registry import load
+from bids_recon.registry import build, load
 from bids_recon.responses import ESTIMATORS
 from bids_recon.rois import SELECTIONS
-from bids_recon.stages.decode import (
-    Material,
-    decode,
-    decode_out_of_fold,
-    fit_space,
-    fold_data,
-)
+from bids_recon.stages.decode import StepDecoder, fit_space
+from bids_recon.stages.folds import Material, fold_data
+from bids_recon.stages.gallery import Gallery
+from bids_recon.stages.rescale import rescale
 
 N_PICTURES, N_VOXELS = 12, 40
 
-# What a method needs beside its defaults to run on pictures of 6 x 6 pixels.
-FEEDS = {"eigenimage": "eigenimage", "local_combination": "local_contrast"}
+# What a method needs beside its defaults to run on pictures of 6 x 6 pixels, with
+# networks at toy size.
+OPTIONS = {"vdvae": {"n_layers": 3, "architecture": TOY_VDVAE}}
+FEEDS = {
+    "inverse": {"features": "eigenimage"},
+    "local_combination": {"features": "local_contrast"},
+    "stable-diffusion": {"init": "latent", "text": "clip-text"},
+    "versatile-diffusion": {
+        "init": "vdvae",
+        "text": "clip-text",
+        "vision": "clip-vision",
+    },
+}
+GENERATOR_OPTIONS = {
+    "stable-diffusion": {"steps": 2, "side": 32, "strength": 0.6},
+    "versatile-diffusion": {"steps": 2, "side": 32},
+}
+LEARNED = [
+    name
+    for name in FEATURES
+    if not getattr(load(FEATURES, "features", name), "pretrained", False)
+]
+CAPTIONS = tuple((f"picture {n}", "black and white") for n in range(N_PICTURES))
 REGISTRIES = {
     "estimator": ESTIMATORS,
     "features": FEATURES,
@@ -70,19 +94,44 @@ def material(pictures):
     fold = Fold("test", np.flatnonzero(~tested), np.flatnonzero(tested))
     split = Split("x", (fold,), trials["stimulus"].to_numpy(str), False, "")
     region = {"only": np.ones(N_VOXELS, dtype=bool)}
-    return Material(responses, region, pictures, picture, split)
+    return Material(responses, region, Gallery(pictures, CAPTIONS), picture, split)
 
 
-def step(decoder="ridge", features="pixels", voxels=None):
-    return DecodeStep(Method(features), Method(decoder), (), voxels)
+@pytest.fixture
+def machine(toy_weights):
+    return Machine(device="cpu", weights_dir=toy_weights)
 
 
-def decoded_test(material, step, fold=None):
+def step(decoder="ridge", features="pixels", voxels=None, rescale=None):
+    method = Method(features, OPTIONS.get(features, {}))
+    return DecodeStep(method, Method(decoder), (), voxels, rescale)
+
+
+def step_decoder(material, step, machine, fold=None):
     recipe = read_recipe("eigenimage")
-    fold = fold or material.split.folds[0]
-    data = fold_data(material, fold, recipe)
-    space = fit_space(step, material.pictures, data.train_picture)
-    return decode(step, material.region["only"], data, space, material.pictures)
+    data = fold_data(material, fold or material.split.folds[0], recipe)
+    space = fit_space(step, material.gallery, data.train_picture, machine)
+    Y = material.gallery.targets(space, data.train_picture)
+    return StepDecoder(step, material.region["only"], data, Y, machine)
+
+
+def decoded_test(material, step, machine, fold=None):
+    own = step_decoder(material, step, machine, fold)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "decoded.npy")
+        state = own.decode(path)
+        if step.rescale:
+            rescale(path, step.rescale, own.Y, own.held_out)
+        return np.load(path), state
+
+
+def make_space(name, machine):
+    return build(FEATURES, "features", name, OPTIONS.get(name, {}), machine)
+
+
+def items(space, pictures, rows=slice(None)):
+    of_captions = getattr(space, "reads", "pictures") == "captions"
+    return CAPTIONS[rows] if of_captions else pictures[rows]
 
 
 def with_other_test_responses(material):
@@ -116,11 +165,11 @@ def test_estimators_give_one_response_per_trial(name):
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_feature_spaces_are_learned_from_the_pictures_given(name, pictures):
-    space = load(FEATURES, "features", name)().fit(pictures[3:])
-    values = space.encode(pictures)
+def test_feature_spaces_are_learned_from_the_pictures_given(name, pictures, machine):
+    space = make_space(name, machine).fit(pictures[3:])
+    values = space.encode(items(space, pictures))
     assert len(values) == N_PICTURES
-    alone = space.encode(pictures[:1])
+    alone = space.encode(items(space, pictures, slice(1)))
     np.testing.assert_allclose(alone[0], values[0], rtol=1e-5, atol=1e-6)
     if hasattr(space, "decode"):
         decoded = space.decode(values)
@@ -129,29 +178,47 @@ def test_feature_spaces_are_learned_from_the_pictures_given(name, pictures):
         assert decoded.max() <= 1
 
 
-@pytest.mark.parametrize("features", FEATURES)
-@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    ("decoder", "features"),
+    [
+        *((decoder, features) for decoder in DECODERS for features in LEARNED),
+        *(("ridge", features) for features in FEATURES if features not in LEARNED),
+    ],
+)
+@pytest.mark.parametrize("how", [None, "train"])
 def test_one_test_trial_alone_gives_what_it_gives_in_the_set(
-    material, decoder, features
+    material, decoder, features, machine, how
 ):
     if (decoder, features) == ("sparse_logistic", "eigenimage"):
         pytest.skip("the scores are no classes, which test_decoders.py covers")
-    together, _ = decoded_test(material, step(decoder, features))
+    own = step(decoder, features, rescale=how)
+    together, _ = decoded_test(material, own, machine)
     fold = material.split.folds[0]
     alone = replace(fold, test=fold.test[4:5])
-    single, _ = decoded_test(material, step(decoder, features), alone)
+    single, _ = decoded_test(material, own, machine, alone)
     np.testing.assert_allclose(single[0], together[4], rtol=1e-4, atol=1e-5)
+
+
+def test_the_transductive_form_is_told_apart_by_a_trial_alone(material, machine):
+    own = step(rescale="transductive")
+    together, _ = decoded_test(material, own, machine)
+    fold = material.split.folds[0]
+    fewer, _ = decoded_test(material, own, machine, replace(fold, test=fold.test[:6]))
+    assert not np.allclose(together[:6], fewer, rtol=1e-2)
+    alone = replace(fold, test=fold.test[:1])
+    with pytest.raises(UserError, match="there is one only"):
+        decoded_test(material, own, machine, alone)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("selection", [None, *SELECTIONS])
 def test_what_is_learned_does_not_depend_on_test_responses(
-    material, decoder, selection
+    material, decoder, selection, machine
 ):
     voxels = Method(selection, {"k": 15}) if selection else None
     one = step(decoder, voxels=voxels)
-    _, before = decoded_test(material, one)
-    _, after = decoded_test(with_other_test_responses(material), one)
+    _, before = decoded_test(material, one, machine)
+    _, after = decoded_test(with_other_test_responses(material), one, machine)
     assert before.keys() == after.keys()
     for key in before:
         np.testing.assert_array_equal(before[key], after[key], err_msg=key)
@@ -159,15 +226,14 @@ def test_what_is_learned_does_not_depend_on_test_responses(
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_out_of_fold_predictions_do_not_depend_on_test_trials_or_own_group(
-    material, decoder
+    material, decoder, machine, tmp_path
 ):
-    recipe, fold = read_recipe("eigenimage"), material.split.folds[0]
-    one, region = step(decoder), material.region["only"]
+    fold = material.split.folds[0]
 
     def out_of_fold(material):
-        data = fold_data(material, fold, recipe)
-        space = fit_space(one, material.pictures, data.train_picture)
-        return decode_out_of_fold(one, region, data, space, material.pictures)
+        own = step_decoder(material, step(decoder), machine)
+        own.decode_out_of_fold(tmp_path / "train.npy")
+        return np.load(tmp_path / "train.npy")
 
     before = out_of_fold(material)
     np.testing.assert_array_equal(
@@ -175,19 +241,24 @@ def test_out_of_fold_predictions_do_not_depend_on_test_trials_or_own_group(
     )
     # What a picture looks like must not enter the prediction of its own trials.
     own = material.picture[fold.train] == 7
-    pictures = material.pictures.copy()
+    pictures = material.gallery.pictures.copy()
     pictures[7] = 1 - pictures[7]
-    after = out_of_fold(replace(material, pictures=pictures))
+    after = out_of_fold(replace(material, gallery=Gallery(pictures, CAPTIONS)))
     np.testing.assert_array_equal(before[own], after[own])
     assert not np.array_equal(before[~own], after[~own])
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_decoder_saved_and_loaded_predicts_the_same(decoder):
+def test_a_decoder_saved_and_loaded_predicts_the_same(decoder, machine):
     rng = np.random.default_rng(3)
     X = rng.standard_normal((30, N_VOXELS)).astype(np.float32)
     Y = (rng.random((30, 2, 3)) > 0.5).astype(np.float32)
-    make = load(DECODERS, "decoder", decoder)
+    # A ridge that makes no coefficients predicts from its training trials.
+    options = {"coefficients": True} if decoder == "ridge" else {}
+
+    def make():
+        return build(DECODERS, "decoder", decoder, options, machine)
+
     fitted = make().fit(X, Y, np.arange(30))
     again = restore(make(), state_of(fitted))
     X_test = rng.standard_normal((5, N_VOXELS)).astype(np.float32)
@@ -197,40 +268,52 @@ def test_a_decoder_saved_and_loaded_predicts_the_same(decoder):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_decoders_repeat_and_leave_global_randomness_alone(material, decoder):
+def test_decoders_repeat_and_leave_global_randomness_alone(material, decoder, machine):
     # The legacy state is what a method that seeds globally would change.
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    first, _ = decoded_test(material, step(decoder))
-    again, _ = decoded_test(material, step(decoder))
+    before = torch.get_rng_state()
+    first, _ = decoded_test(material, step(decoder), machine)
+    again, _ = decoded_test(material, step(decoder), machine)
     np.testing.assert_array_equal(first, again)
+    assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_generators_make_pictures_and_repeat(name, pictures):
-    feeds = FEEDS[name]
-    space = load(FEATURES, "features", feeds)().fit(pictures)
+def test_generators_make_pictures_and_repeat(name, pictures, machine):
     rng = np.random.default_rng(0)
-    values = space.encode(pictures) + rng.standard_normal(
-        space.encode(pictures).shape
-    ).astype(np.float32)
-    decoded = {"features": Decoded(values, space)}
+    decoded, state = {}, torch.get_rng_state()
+    for need, feature in FEEDS[name].items():
+        space = make_space(feature, machine).fit(pictures)
+        values = space.encode(items(space, pictures))
+        noise = rng.standard_normal(values.shape).astype(np.float32)
+        decoded[need] = Decoded(values + 0.1 * noise, space)
+    kind = load(GENERATORS, "generator", name)
+    assert set(kind.needs) == set(FEEDS[name])
+    for need in getattr(kind, "as_pictures", ()):
+        part = decoded[need]
+        decoded[need] = Decoded(part.space.decode(part.values), part.space)
+    decoded = {
+        need: replace(part, values=part.values[:4]) for need, part in decoded.items()
+    }
 
     def make(seed):
-        generator = load(GENERATORS, "generator", name)()
-        assert generator.needs == ("features",)
+        options = GENERATOR_OPTIONS.get(name, {})
+        generator = build(GENERATORS, "generator", name, options, machine)
         if hasattr(generator, "fit"):
-            generator.fit(decoded, pictures)
+            generator.fit(decoded, pictures[:4])
         return generator.generate(decoded, seed), generator
 
     made, generator = make(5)
-    assert made.shape == pictures.shape
+    assert made.shape[:2] == (4, 3)
     assert made.dtype == np.float32
     assert made.min() >= 0
     assert made.max() <= 1
+    assert np.ptp(made[0]) > 0
     np.testing.assert_array_equal(made, make(5)[0])
-    alone = {"features": Decoded(values[2:3], space)}
-    np.testing.assert_allclose(generator.generate(alone, 5)[0], made[2], atol=1e-6)
+    alone = {need: replace(p, values=p.values[2:3]) for need, p in decoded.items()}
+    np.testing.assert_allclose(generator.generate(alone, 5)[0], made[2], atol=1e-5)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("name", METRICS)

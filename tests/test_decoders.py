@@ -8,12 +8,15 @@ from sklearn.linear_model import OrthogonalMatchingPursuit
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
+from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.folds import inner_folds
-from bids_recon.decoders.ridge import Ridge, cross_validated_errors
+from bids_recon.decoders.normal_equations import NormalEquations
+from bids_recon.decoders.ridge import Ridge
 from bids_recon.decoders.sparse import Sparse, best_voxels
 from bids_recon.decoders.sparse_logistic import SparseLogistic
 from bids_recon.decoders.univariate import Univariate
 from bids_recon.errors import UserError
+from bids_recon.machine import Machine
 
 
 @pytest.fixture
@@ -29,12 +32,13 @@ def problem():
 def test_ridge_is_scikit_learns(problem, alpha, n_voxels):
     X, Y, X_test, groups = problem
     X, X_test = X[:, :n_voxels], X_test[:, :n_voxels]
-    ours = Ridge(alpha=alpha).fit(X, Y, groups)
+    ours = Ridge(alpha=alpha, coefficients=True).fit(X, Y, groups)
     theirs = SklearnRidge(alpha=alpha).fit(X, Y)
     np.testing.assert_allclose(ours.coef_, theirs.coef_.T, rtol=1e-6, atol=1e-10)
-    np.testing.assert_allclose(
-        ours.predict(X_test), theirs.predict(X_test), rtol=1e-5, atol=1e-6
-    )
+    for ridge in (ours, Ridge(alpha=alpha).fit(X, Y, groups)):
+        np.testing.assert_allclose(
+            ridge.predict(X_test), theirs.predict(X_test), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_global_alpha_is_that_of_a_grid_search(problem):
@@ -61,10 +65,15 @@ def test_alpha_of_each_target_is_himalayas(problem):
     np.testing.assert_allclose(ours.alphas_, theirs.best_alphas_)
 
 
-def test_errors_of_cross_validation_are_those_of_separate_fits(problem):
+@pytest.mark.parametrize("n_voxels", [90, 12])
+def test_errors_of_cross_validation_are_those_of_separate_fits(problem, n_voxels):
     X, Y, _, groups = problem
     folds = inner_folds(groups, 4)
-    errors = cross_validated_errors(X, Y, folds, np.array([3.0, 300.0]))
+    X = X[:, :n_voxels]
+    held_out = [test for _, test in folds]
+    errors = NormalEquations(X, Algebra(Machine(), 0)).cross_validated_errors(
+        held_out, np.array([3.0, 300.0]), [Y[:, :2], Y[:, 2:]]
+    )
     for row, alpha in enumerate((3.0, 300.0)):
         expected = np.zeros(Y.shape[1])
         for train, test in folds:

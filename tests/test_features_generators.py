@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from bids_recon.datatypes import Decoded
 from bids_recon.features.eigenimage import Eigenimage
 from bids_recon.features.local_contrast import LocalContrast
-from bids_recon.generators.eigenimage import EigenimageGenerator
+from bids_recon.generators.inverse import Inverse
 from bids_recon.generators.local_combination import LocalCombination
 
 
@@ -106,5 +106,5 @@ def test_equal_weights_are_equal_and_missing_predictions_teach_nothing():
 def test_eigenimage_generator_inverts_the_space(pictures):
     space = Eigenimage(n_components=11).fit(pictures)
     decoded = {"features": Decoded(space.encode(pictures), space)}
-    made = EigenimageGenerator().generate(decoded, 0)
+    made = Inverse().generate(decoded, 0)
     np.testing.assert_allclose(made, pictures, atol=1e-5)

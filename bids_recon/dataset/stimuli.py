@@ -1,7 +1,9 @@
 """Pictures that were shown: found by name below ``stimuli/``, and read."""
 
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from math import gcd
 from pathlib import Path, PurePosixPath
@@ -137,6 +139,15 @@ def _read_mapping(path: Path | None) -> dict[str, str]:
     return dict(zip(table["stimulus"], table["file"], strict=True))
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    # Pillow warns of pictures that are large, and within what we read.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as picture:
+            yield picture
+
+
 def open_picture(path: Path) -> Image.Image:
     """Read a picture as RGB.
 
@@ -146,7 +157,7 @@ def open_picture(path: Path) -> Image.Image:
         If the file is no picture, is damaged or is unreasonably large.
     """
     try:
-        with Image.open(path) as picture:
+        with _opened(path) as picture:
             if picture.width * picture.height > LARGEST:
                 raise UserError(
                     f"{path}: the picture has {picture.width} x {picture.height} "
@@ -193,7 +204,7 @@ def common_size(paths: Iterable[Path], max_size: int) -> tuple[int, int]:
 
 def _size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as picture:
+        with _opened(path) as picture:
             return picture.height, picture.width
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise UserError(f"{path}: not a picture that can be read ({error}).") from error
@@ -215,7 +226,15 @@ def _block(paths: list[Path], height: int, width: int) -> int:
 
 def read_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Read a picture as (3, H, W), RGB, float32 in [0, 1]."""
-    picture = open_picture(path)
+    return _sized(open_picture(path), size)
+
+
+def at_size(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return pictures (n, 3, *size) as they come back from a file, in [0, 1]."""
+    return np.stack([_sized(_image(picture), size) for picture in pictures])
+
+
+def _sized(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if (picture.height, picture.width) != size:
         whole = picture.height % height == 0 and picture.width % width == 0
@@ -263,6 +282,10 @@ def load_pictures(
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
     """Write (3, H, W) in [0, 1] as an 8-bit RGB PNG."""
-    pixels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image = _image(picture)
     write_whole(path, lambda part: image.save(part, format="PNG"))
+
+
+def _image(picture: np.ndarray) -> Image.Image:
+    pixels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))

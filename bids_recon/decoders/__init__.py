@@ -5,6 +5,7 @@ from types import MappingProxyType
 DECODERS = MappingProxyType(
     {
         "ridge": "bids_recon.decoders.ridge:Ridge",
+        "sgd": "bids_recon.decoders.sgd:SGD",
         "sparse": "bids_recon.decoders.sparse:Sparse",
         "sparse_logistic": "bids_recon.decoders.sparse_logistic:SparseLogistic",
         "univariate": "bids_recon.decoders.univariate:Univariate",

@@ -1,129 +1,181 @@
-"""Ridge regression in its dual form, for more voxels than trials."""
+"""Ridge regression for any number of voxels and targets."""
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
 import numpy as np
 
+from bids_recon.datatypes import Targets, fresh
+from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.normal_equations import NormalEquations
+from bids_recon.machine import Machine
 
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 7, 15))
+CHOICES = ("per-target", "per-feature", "global")
+LEAVE_ONE_OUT = "leave-one-out"
 
-
-def dual_predictions(
-    K: np.ndarray, Y: np.ndarray, K_test: np.ndarray, alphas: np.ndarray
-) -> np.ndarray:
-    r"""Predict with every penalty from one eigendecomposition.
-
-    :math:`\hat Y = K_{test} (K + \alpha I)^{-1} Y`.
-
-    Parameters
-    ----------
-    K : array of shape (n_trials, n_trials)
-        Products of centred training responses.
-    Y : array of shape (n_trials, n_targets)
-        Centred training features.
-    K_test : array of shape (n_test, n_trials)
-        Products of test responses, centred alike, with training responses.
-    alphas : array of shape (n_alphas,)
-        Penalties.
-
-    Returns
-    -------
-    array of shape (n_alphas, n_test, n_targets)
-    """
-    eigenvalues, Q = np.linalg.eigh(K)
-    eigenvalues = np.clip(eigenvalues, 0, None)
-    rotated, projected = K_test @ Q, Q.T @ Y
-    return np.stack([(rotated / (eigenvalues + alpha)) @ projected for alpha in alphas])
-
-
-def cross_validated_errors(
-    X: np.ndarray,
-    Y: np.ndarray,
-    folds: list[tuple[np.ndarray, np.ndarray]],
-    alphas: np.ndarray,
-) -> np.ndarray:
-    """Return the summed squared error of each penalty, (n_alphas, n_targets)."""
-    gram = X @ X.T
-    errors = np.zeros((len(alphas), Y.shape[1]))
-    for train, test in folds:
-        K = _centred(gram, train, train, train)
-        K_test = _centred(gram, test, train, train)
-        mean = Y[train].mean(axis=0)
-        predicted = dual_predictions(K, Y[train] - mean, K_test, alphas) + mean
-        errors += ((predicted - Y[test]) ** 2).sum(axis=1)
-    return errors
-
-
-def _centred(
-    gram: np.ndarray, rows: np.ndarray, columns: np.ndarray, train: np.ndarray
-) -> np.ndarray:
-    """Return the products of responses less the mean of ``train``."""
-    block = gram[np.ix_(rows, columns)]
-    row_mean = gram[np.ix_(rows, train)].mean(axis=1, keepdims=True)
-    column_mean = gram[np.ix_(train, columns)].mean(axis=0, keepdims=True)
-    return block - row_mean - column_mean + gram[np.ix_(train, train)].mean()
+BLOCK = 2**27
+"""Bytes of the targets that are read at once."""
 
 
 @dataclass
 class Ridge:
     r"""Minimise :math:`\|Y - XB\|^2 + \alpha \|B\|^2`, with an intercept.
 
+    Targets stream through one factorisation in blocks. What is predicted is
+    :math:`W (Y - \bar y) + \bar y` with :math:`W = K_{test} (K + \alpha I)^{-1}`, so
+    that no coefficients are made.
+
     Parameters
     ----------
-    alpha : {'per-target', 'global'} or float
-        The penalty: chosen for each target or for all together by cross-validation
-        inside the training trials, or fixed.
+    alpha : {'per-target', 'per-feature', 'global'} or float
+        The penalty: chosen for each target, for each row of targets (such as a token of
+        CLIP) or for all together, by cross-validation inside the training trials; or
+        fixed.
     alphas : sequence of float
         What it is chosen from.
-    n_folds : int
-        How many folds it is chosen with.
+    n_folds : int or 'leave-one-out'
+        How many folds it is chosen with; left out are pictures, or whatever ``groups``
+        keeps together.
+    coefficients : bool
+        Whether to make coefficients (n_voxels, n_targets), and save them.
+    machine : Machine
+        Where to compute.
+
+    References
+    ----------
+    An, Liu & Venkatesh (2007), Pattern Recognition 40, 2154-2162: errors of every fold
+    from one factorisation.
     """
 
     alpha: str | float = "per-target"
     alphas: tuple[float, ...] = ALPHAS
-    n_folds: int = 5
+    n_folds: int | str = 5
+    coefficients: bool = False
+    machine: Machine = field(default_factory=Machine, repr=False, compare=False)
+    equations: NormalEquations | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    """Those of another ridge on the same X may be put here before ``fit``."""
+
+    streams: ClassVar[bool] = True
+    """Takes ``Targets`` as they are, and writes predictions in blocks."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.alpha, str) and self.alpha not in ("per-target", "global"):
+        if isinstance(self.alpha, str) and self.alpha not in CHOICES:
             raise ValueError(
-                f"alpha is per-target, global or a number, not {self.alpha!r}"
+                f"alpha is {', '.join(CHOICES)} or a number, not {self.alpha!r}"
+            )
+        if not isinstance(self.alpha, str) and self.alpha < 0:
+            raise ValueError(f"alpha is not below 0, as {self.alpha} is")
+        if min(self.alphas) <= 0:
+            raise ValueError(f"alphas are above 0, which {min(self.alphas)} is not")
+        if isinstance(self.n_folds, str) and self.n_folds != LEAVE_ONE_OUT:
+            raise ValueError(
+                f"n_folds is a number or {LEAVE_ONE_OUT}, not {self.n_folds!r}"
             )
 
-    def fit(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> Self:
+    def fit(self, X: np.ndarray, Y: np.ndarray | Targets, groups: np.ndarray) -> Self:
         """Learn from X (n_trials, n_voxels), Y (n_trials, *shape).
 
-        ``groups`` (n_trials,) says which trials stay together inside.
+        ``groups`` (n_trials,) says which trials stay together inside. X and Y are not
+        copied, and must be there until predictions are made.
         """
+        self._Y = Y = Targets.of(Y)
         self.shape_ = Y.shape[1:]
-        X = X.astype(np.float64)
-        Y = Y.reshape(len(Y), -1).astype(np.float64)
-        self.alphas_ = self._choose(X, Y, groups)
-        self.x_mean_, self.intercept_ = X.mean(axis=0), Y.mean(axis=0)
-        X = X - self.x_mean_
-        self.coef_ = np.empty((X.shape[1], Y.shape[1]))
-        eigenvalues, Q = np.linalg.eigh(X @ X.T)
-        eigenvalues = np.clip(eigenvalues, 0, None)
-        projected = Q.T @ (Y - self.intercept_)
-        shrunk = projected / (eigenvalues[:, None] + self.alphas_[None])
-        self.coef_ = X.T @ (Q @ shrunk)
+        n_operations = 2.0 * len(Y) * Y.n_targets * min(X.shape)
+        algebra = Algebra(self.machine, n_operations)
+        if self.equations is None or self.equations.X is not X:
+            self.equations = NormalEquations(X, algebra)
+        self.equations.algebra = algebra
+        self.alphas_ = self._choose(groups)
+        if self.coefficients:
+            self.x_mean_ = self.equations.mean
+            self.coef_, self.intercept_ = self._coefficients(X.shape[1])
         return self
 
-    def _choose(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    def _blocks(self) -> list[slice]:
+        """Return the targets, some at a time."""
+        n_targets = self._Y.n_targets
+        width = max(1, BLOCK // (4 * len(self._Y.values)))
+        return [
+            slice(start, min(start + width, n_targets))
+            for start in range(0, n_targets, width)
+        ]
+
+    def _choose(self, groups: np.ndarray) -> np.ndarray:
+        n_targets = self._Y.n_targets
         if not isinstance(self.alpha, str):
-            return np.full(Y.shape[1], float(self.alpha))
+            return np.full(n_targets, float(self.alpha))
         alphas = np.asarray(self.alphas, dtype=np.float64)
-        folds = inner_folds(groups, self.n_folds)
-        if not folds:
+        n_groups = len(np.unique(groups))
+        n_folds = n_groups if isinstance(self.n_folds, str) else self.n_folds
+        held_out = [test for _, test in inner_folds(groups, n_folds)]
+        if not held_out:
             # One picture only: nothing to choose by, so the strongest penalty.
-            return np.full(Y.shape[1], alphas.max())
-        errors = cross_validated_errors(X, Y, folds, alphas)
+            return np.full(n_targets, alphas.max())
+        errors = self.equations.cross_validated_errors(
+            held_out, alphas, (self._Y.columns(part) for part in self._blocks())
+        )
         if self.alpha == "global":
-            return np.full(Y.shape[1], alphas[errors.sum(axis=1).argmin()])
+            return np.full(n_targets, alphas[errors.sum(axis=1).argmin()])
+        if self.alpha == "per-feature" and len(self.shape_) > 1:
+            rows = errors.reshape(len(alphas), self.shape_[0], -1)
+            chosen = alphas[rows.sum(axis=2).argmin(axis=0)]
+            return np.repeat(chosen, rows.shape[2])
         return alphas[errors.argmin(axis=0)]
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return features (n_trials, *shape), float32."""
-        values = (X.astype(np.float64) - self.x_mean_) @ self.coef_ + self.intercept_
-        return values.reshape(len(X), *self.shape_).astype(np.float32)
+    def _coefficients(self, n_voxels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients (n_voxels, n_targets) and intercepts (n_targets,)."""
+        coef, intercept = np.empty((n_voxels, self._Y.n_targets)), []
+        alphas = np.unique(self.alphas_)
+        weights = {a: self.equations.coefficient_weights(a) for a in alphas}
+        for part in self._blocks():
+            Y = self._Y.columns(part).astype(np.float64)
+            intercept.append(Y.mean(axis=0))
+            Y -= intercept[-1]
+            for alpha in alphas:
+                own = self.alphas_[part] == alpha
+                solved = self.equations.algebra.product(weights[alpha], Y[:, own])
+                coef[:, np.flatnonzero(own) + part.start] = solved
+        return coef, np.concatenate(intercept)
+
+    def predict(self, X: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return features (n_trials, *shape), float32.
+
+        Parameters
+        ----------
+        X : array of shape (n_trials, n_voxels)
+            Responses.
+        out : array of shape (n_trials, *shape), optional
+            Where they are written, block by block; may be memory-mapped.
+        """
+        if out is None:
+            out = np.empty((len(X), *self.shape_), dtype=np.float32)
+        if hasattr(self, "coef_"):
+            values = (X.astype(np.float64) - self.x_mean_) @ self.coef_
+            out.reshape(len(X), -1)[:] = values + self.intercept_
+            return out
+        algebra = self.equations.algebra
+        n_trials = len(self._Y)
+        kept, left = {}, {}
+        for alpha in np.unique(self.alphas_):
+            weights = self.equations.weights(X, alpha)
+            # The mean of the targets is one more row: a prediction is W Y, in which
+            # weights sum to nought, and that mean.
+            left[alpha] = 1 - weights.sum(axis=1, keepdims=True)
+            weights = np.vstack([weights, np.full(n_trials, 1 / n_trials)])
+            # A picture's trials have the same targets: their weights are summed.
+            kept[alpha] = algebra.keep(self._Y.gather(weights))
+        for part in self._blocks():
+            Y = self._Y.pictures_columns(part)
+            flat = fresh(out).reshape(len(X), -1)
+            for alpha, weights in kept.items():
+                columns = np.flatnonzero(self.alphas_[part] == alpha)
+                own = Y if len(columns) == Y.shape[1] else Y[:, columns]
+                if len(columns):
+                    product = algebra.product(weights, own)
+                    mean = left[alpha] * product[-1]
+                    flat[:, columns + part.start] = product[:-1] + mean
+        return out

@@ -13,7 +13,7 @@ from bids_recon.evaluation.profiles import MetricSpec, Step
 from bids_recon.files import write_whole
 from bids_recon.networks import ENCODERS
 from bids_recon.registry import load
-from bids_recon.weights import find, weights_called
+from bids_recon.weights import find, provenance_of, weights_called
 
 LARGE = 2**27
 """Arrays of more bytes than this are kept in a file while they are needed."""
@@ -100,7 +100,8 @@ class Judge:
         path = find(weights, self.weights_dir)
         if path is None:
             raise AbsentWeightsError(name)
-        self.used[name] = weights.url or str(weights.hub)
+        if name not in self.used:
+            self.used[name] = provenance_of(weights, path)
         return path
 
     def _cached(self, pictures: np.ndarray, spec: MetricSpec) -> Path | None:

@@ -4,9 +4,13 @@ from types import MappingProxyType
 
 GENERATORS = MappingProxyType(
     {
-        "eigenimage": "bids_recon.generators.eigenimage:EigenimageGenerator",
+        "inverse": "bids_recon.generators.inverse:Inverse",
         "local_combination": (
             "bids_recon.generators.local_combination:LocalCombination"
+        ),
+        "stable-diffusion": "bids_recon.generators.stable_diffusion:StableDiffusion",
+        "versatile-diffusion": (
+            "bids_recon.generators.versatile_diffusion:VersatileDiffusion"
         ),
     }
 )

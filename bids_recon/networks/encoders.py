@@ -3,7 +3,8 @@
 A builder takes the file or folder of its weights and returns an ``Encoder``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,16 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+def load_state(
+    network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path
+) -> None:
+    """Let a network take over all of a state dict, and nothing else.
+
+    Raises
+    ------
+    UserError
+        If names or shapes differ.
+    """
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -116,7 +126,7 @@ def _torchvision(
     make: Callable[..., torch.nn.Module], path: Path, **options: Any
 ) -> Encoder:
     network = make(weights=None, **options)
-    _load(network, read_state(path), path)
+    load_state(network, read_state(path), path)
     return Encoder(network, *IMAGENET)
 
 
@@ -148,7 +158,7 @@ def squeezenet1_1(path: Path) -> Encoder:
     state = read_state(path)
     if "classifier.1.weight" not in state:
         state = {**network.state_dict(), **state}
-    _load(network, state, path)
+    load_state(network, state, path)
     return Encoder(network, *IMAGENET)
 
 
@@ -160,7 +170,9 @@ def swav_resnet50(path: Path) -> Encoder:
         key.removeprefix("module."): value for key, value in read_state(path).items()
     }
     wanted = network.state_dict()
-    _load(network, {key: value for key, value in state.items() if key in wanted}, path)
+    load_state(
+        network, {key: value for key, value in state.items() if key in wanted}, path
+    )
     return Encoder(network, *IMAGENET)
 
 
@@ -169,7 +181,7 @@ def clip_vision(path: Path) -> Encoder:
     from transformers import CLIPVisionModelWithProjection
 
     return Encoder(
-        _transformers(CLIPVisionModelWithProjection, path), *CLIP, forward=_clip_layer
+        pretrained(CLIPVisionModelWithProjection, path), *CLIP, forward=_clip_layer
     )
 
 
@@ -185,7 +197,7 @@ def dinov2(path: Path) -> Encoder:
     from transformers import Dinov2Model
 
     return Encoder(
-        _transformers(Dinov2Model, path),
+        pretrained(Dinov2Model, path),
         *IMAGENET,
         forward=lambda network, batch, _layer: (
             network(pixel_values=batch).pooler_output
@@ -193,11 +205,37 @@ def dinov2(path: Path) -> Encoder:
     )
 
 
-def _transformers(model: Any, path: Path) -> torch.nn.Module:
+def pretrained(model: Any, path: Path, **options: Any) -> Any:
+    """Load a class of transformers or diffusers from a folder, in evaluation mode.
+
+    Raises
+    ------
+    UserError
+        If the folder lacks something, is damaged, or its weights do not fit.
+    """
     try:
-        return model.from_pretrained(path, local_files_only=True).eval()
-    except (OSError, ValueError, RuntimeError) as error:
+        # New layers draw random weights before the saved ones come.
+        with _quietly(), torch.random.fork_rng(devices=[]):
+            return model.from_pretrained(path, local_files_only=True, **options).eval()
+    except Exception as error:  # the libraries raise much that differs by version
+        first = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"{path}: cannot be read as weights of {model.__name__} "
-            f"({str(error).splitlines()[0]})."
+            f"({first[0]}). It may be truncated; fetch it again."
         ) from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from telling at length what of CLIP a tower does not take."""
+    from transformers.utils import logging
+
+    before, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bar:
+            logging.enable_progress_bar()

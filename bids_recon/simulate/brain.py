@@ -58,13 +58,18 @@ class Brain:
         data[self.mask] = volumes.T
         return nib.Nifti1Image(data[..., 0] if values.ndim == 1 else data, self.affine)
 
+    def _colours(self, n_voxels: int) -> np.ndarray:
+        """Return how much each voxel sees of red, green and blue, (n_voxels, 3)."""
+        rng = np.random.default_rng([self.tuning_seed, 1])
+        return 1 / 3 + 0.5 * rng.standard_normal((n_voxels, 3))
+
     def drive(self, pictures: np.ndarray, categories: np.ndarray) -> np.ndarray:
         """Return how strongly each picture drives each voxel.
 
         Parameters
         ----------
-        pictures : array of shape (n_pictures, H, W)
-            What is shown.
+        pictures : array of shape (n_pictures, H, W) or (n_pictures, H, W, 3)
+            What is shown, in grey or in colour.
         categories : array of shape (n_pictures,)
             What each is.
 
@@ -73,7 +78,7 @@ class Brain:
         array of shape (n_pictures, n_voxels)
             With unit standard deviation over pictures where there is a drive.
         """
-        height, width = pictures.shape[1:]
+        height, width = pictures.shape[1:3]
         rows = (np.arange(height) + 0.5) / height
         columns = (np.arange(width) + 0.5) / width
         result = np.zeros((len(pictures), len(self.region)))
@@ -84,7 +89,13 @@ class Brain:
         fields = np.einsum(
             "vh,vw->vhw", np.exp(-(y**2) / spread), np.exp(-(x**2) / spread)
         )
-        result[:, seeing] = np.einsum("phw,vhw->pv", pictures, fields)
+        if pictures.ndim == 3:
+            result[:, seeing] = np.einsum("phw,vhw->pv", pictures, fields)
+        else:
+            seen = np.tensordot(pictures, fields, ([1, 2], [1, 2]))
+            result[:, seeing] = np.einsum(
+                "pcv,vc->pv", seen, self._colours(len(seeing))
+            )
         names = np.unique(categories)
         ventral = np.flatnonzero(self.region == "ventral")
         tuning = np.random.default_rng(self.tuning_seed).standard_normal(

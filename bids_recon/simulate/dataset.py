@@ -30,7 +30,7 @@ class Experiment:
 
     Parameters
     ----------
-    pictures : {'digits', 'patterns'}
+    pictures : {'digits', 'patterns', 'photographs'}
         What is shown.
     n_participants, n_runs : int
         How many there are.

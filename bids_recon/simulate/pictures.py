@@ -1,7 +1,15 @@
 """Pictures to show to a simulated person."""
 
+from collections.abc import Iterator
+from itertools import product
+
 import numpy as np
-from sklearn.datasets import load_digits
+import skimage.data
+from skimage import img_as_float
+from skimage.transform import resize
+from sklearn.datasets import load_digits, load_sample_image
+
+from bids_recon.errors import UserError
 
 
 def digits(n_pictures: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
@@ -50,4 +58,59 @@ def patterns(
     return pictures, [f"{word}-{index:04d}" for index, word in enumerate(words)]
 
 
-PICTURES = {"digits": digits, "patterns": patterns}
+PHOTOGRAPHS = (
+    "astronaut",
+    "cat",
+    "coffee",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "retina",
+    "rocket",
+)
+"""Those of scikit-image in colour that come with it."""
+
+SAMPLES = ("china.jpg", "flower.jpg")
+"""Those of scikit-learn."""
+
+
+def photographs(
+    n_pictures: int, rng: np.random.Generator, side: int = 64
+) -> tuple[np.ndarray, list[str]]:
+    """Cut squares out of photographs; no two overlap.
+
+    Returns
+    -------
+    pictures : array of shape (n_pictures, side, side, 3)
+        In [0, 1].
+    names : list of str
+        The photograph, then a number: ``coffee-0017``.
+    """
+    squares, names = [], []
+    for name, image in _photographs():
+        # Every photograph gives about 60 squares, each brought to one size.
+        step = max(side, int(np.sqrt(image.shape[0] * image.shape[1] / 60)))
+        rows = range(0, image.shape[0] - step + 1, step)
+        columns = range(0, image.shape[1] - step + 1, step)
+        for row, column in product(rows, columns):
+            square = image[row : row + step, column : column + step]
+            squares.append(resize(square, (side, side), anti_aliasing=True))
+            names.append(name)
+    if n_pictures > len(squares):
+        raise UserError(
+            f"The photographs give {len(squares)} squares; {n_pictures} were asked for."
+        )
+    chosen = rng.permutation(len(squares))[:n_pictures]
+    return (
+        np.stack([squares[index] for index in chosen]),
+        [f"{names[index]}-{index:04d}" for index in chosen],
+    )
+
+
+def _photographs() -> Iterator[tuple[str, np.ndarray]]:
+    for name in PHOTOGRAPHS:
+        yield name.replace("_", ""), img_as_float(getattr(skimage.data, name)())
+    for name in SAMPLES:
+        yield name.removesuffix(".jpg"), img_as_float(load_sample_image(name))
+
+
+PICTURES = {"digits": digits, "patterns": patterns, "photographs": photographs}

@@ -9,7 +9,7 @@ import pandas as pd
 from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_text
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.dataset.tables import table_text
-from bids_recon.datatypes import Trials
+from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.judge import Judge
 from bids_recon.evaluation.profiles import read_profile
@@ -22,13 +22,12 @@ from bids_recon.evaluation.spurious import (
     categories_of,
 )
 from bids_recon.recipe import Recipe
-from bids_recon.stages.decode import (
-    decoded_path,
-    fit_space,
-    targets,
-    trials_and_split,
-)
-from bids_recon.stages.generate import feeds_of, limit_path, listing, recon_files
+from bids_recon.stages.decode import decoded_path, fit_space
+from bids_recon.stages.folds import trials_and_split
+from bids_recon.stages.gallery import Gallery
+from bids_recon.stages.generate import listing, n_samples, recon_files
+from bids_recon.stages.maker import limit_path, limits_of, seed_of
+from bids_recon.stages.methods import feeds_of, generator_class, machine_of
 from bids_recon.stages.plan import (
     Analysis,
     Plan,
@@ -54,7 +53,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     recipe = analysis.recipe
     files = recon_files(plan, analysis)
     trials, split = trials_and_split(plan, recipe)
-    table = listing(trials, split, recipe)
+    table = listing(trials, split, recipe, n_samples(recipe))
     record = Record(
         stage="evaluate",
         settings={
@@ -79,13 +78,10 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     summary, per_picture, notes = _by_all_profiles(plan, recipe, recon, judge)
     table = pd.concat([table, per_picture], axis=1)
     spurious = check_spurious(plan, analysis, table, trials, split)
-    seeds = {
-        name: derive_seed(
-            plan.settings.seed, plan.subject, "generate", recipe.name, name
-        )
-        for name in table["split"].unique()
-    }
-    table.insert(table.columns.get_loc("image") + 1, "seed", table["split"].map(seeds))
+    # A generator that makes pictures one by one has a seed for each.
+    own = "image" if getattr(generator_class(recipe), "one_by_one", False) else "split"
+    seeds = [seed_of(plan, recipe, name) for name in table[own]]
+    table.insert(table.columns.get_loc("image") + 1, "seed", seeds)
     write_text(files.table, table_text(table))
     write_text(files.metrics, table_text(summary))
     describe = {
@@ -168,12 +164,14 @@ def load_reconstructed(
         fold.name: np.asarray(pictures[np.unique(shown[fold.train])]).mean(axis=0)
         for fold in split.folds
     }
-    nearest, recovered = (
-        np.concatenate(
+    samples = n_samples(analysis.recipe)
+    limits = {
+        kind: np.concatenate(
             [np.load(limit_path(plan, analysis, fold, kind)) for fold in split.folds]
-        )
-        for kind in ("nearest", "recovery")
-    )
+        ).repeat(samples, axis=0)
+        for kind in limits_of(analysis.recipe)
+    }
+    ceiling = {"ceiling": limits["recovery"]} if "recovery" in limits else {}
     return Reconstructed(
         seen=np.asarray(pictures[distinct]),
         pictures=np.stack(
@@ -183,8 +181,8 @@ def load_reconstructed(
         fold=table["split"].to_numpy(str),
         instead={
             "floor": np.stack([means[name] for name in table["split"]]),
-            "floor_retrieval": np.asarray(pictures[nearest]),
-            "ceiling": recovered,
+            "floor_retrieval": np.asarray(pictures[limits["nearest"]]),
+            **ceiling,
         },
     )
 
@@ -207,17 +205,18 @@ def check_spurious(
         return None
     recipe = analysis.recipe
     name = next(iter(feeds_of(recipe).values()))
-    pictures = load_plan_pictures(plan, recipe)
+    gallery, machine = Gallery.of(plan, recipe), machine_of(plan.settings)
+    table = table[table["sample"] == 1]
     shown = plan.positions(trials["stimulus"])
     named = named_categories(trials)
     folds = []
     for fold in split.folds:
         known = np.unique(shown[fold.train])
-        space = fit_space(recipe.decode[name], pictures, known)
+        space = fit_space(recipe.decode[name], gallery, known, machine)
         own = table.loc[table["split"] == fold.name, "stimulus"]
-        training = _flat(space.encode(pictures[known]))
+        training = _flat(gallery.targets(space, known))
         picture = plan.positions(own)
-        true = _flat(targets(space, pictures, picture))
+        true = _flat(gallery.targets(space, picture))
         decoded = np.load(decoded_path(plan, analysis, fold, name, "test"))
         category = None if named is None else named.loc[own].to_numpy(str)
         folds.append(
@@ -244,5 +243,5 @@ def named_categories(trials: Trials) -> pd.Series | None:
     return None
 
 
-def _flat(features: np.ndarray) -> np.ndarray:
+def _flat(features: np.ndarray | Targets) -> np.ndarray:
     return np.asarray(features, dtype=np.float64).reshape(len(features), -1)

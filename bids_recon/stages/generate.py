@@ -1,5 +1,6 @@
 """Stage 4: decoded features become pictures."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,31 +8,31 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case, output_path
-from bids_recon.dataset.provenance import Record, Sidecar, checksums, remove_others
-from bids_recon.dataset.stimuli import save_picture
-from bids_recon.datatypes import Decoded, Generator, Trials
+from bids_recon.dataset.provenance import (
+    Record,
+    Sidecar,
+    checksums,
+    remove_others,
+    write_text,
+)
+from bids_recon.datatypes import Trials
 from bids_recon.engine import Result
-from bids_recon.errors import Status, UserError, did_you_mean
-from bids_recon.evaluation.metrics import correlation_matrix
-from bids_recon.evaluation.splits import Fold, Split
-from bids_recon.files import write_whole
-from bids_recon.generators import GENERATORS
+from bids_recon.evaluation.splits import Split
+from bids_recon.machine import Machine
 from bids_recon.recipe import Recipe
-from bids_recon.registry import build, load
 from bids_recon.stages.decode import (
-    Material,
     decoded_path,
     decoder_path,
-    fit_space,
-    fold_pictures,
     generator_learns,
+)
+from bids_recon.stages.folds import (
+    Material,
     load_material,
-    targets,
     trials_and_split,
 )
-from bids_recon.stages.plan import Analysis, Plan, derive_seed
-
-LIMITS = ("recovery", "nearest")
+from bids_recon.stages.maker import LIMITS, Maker, limit_path, limits_of
+from bids_recon.stages.methods import generator_of, machine_of
+from bids_recon.stages.plan import Analysis, Plan
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
     )
 
 
-def listing(trials: Trials, split: Split, recipe: Recipe) -> pd.DataFrame:
-    """List all reconstructions, one fold after another: trial, split and file."""
+def listing(
+    trials: Trials, split: Split, recipe: Recipe, samples: int = 1
+) -> pd.DataFrame:
+    """List all reconstructions, one fold after another: trial, sample, split, file."""
     parts = []
     for fold in split.folds:
         part = trials.iloc[fold.test].reset_index(drop=True)
@@ -77,57 +80,48 @@ def listing(trials: Trials, split: Split, recipe: Recipe) -> pd.DataFrame:
         parts.append(part)
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "trial", np.arange(1, len(table) + 1))
+    table = table.loc[table.index.repeat(samples)].reset_index(drop=True)
+    sample = table.groupby("trial").cumcount() + 1
+    table.insert(1, "sample", sample)
     stems = table["stimulus"].map(lambda name: camel_case(Path(name).stem))
-    table["image"] = [
-        f"{trial:04d}_{stem}.png"
-        for trial, stem in zip(table["trial"], stems, strict=True)
+    names = [
+        f"{trial:04d}_{stem}" for trial, stem in zip(table["trial"], stems, strict=True)
     ]
+    if samples > 1:
+        names = [f"{n}_{k}" for n, k in zip(names, sample, strict=True)]
+    table["image"] = [f"{name}.png" for name in names]
     return table
 
 
 def generate_stage(plan: Plan, analysis: Analysis) -> Result:
-    """Make the pictures of an analysis, if that was not done yet."""
+    """Make the pictures of an analysis, if that was not done yet.
+
+    A generator that makes one picture at a time goes on where it was killed.
+    """
     recipe = analysis.recipe
-    check_needs(recipe)
     trials, split = trials_and_split(plan, recipe)
     files = recon_files(plan, analysis)
-    table = listing(trials, split, recipe)
-    learns = generator_learns(recipe)
-    decoded = [
-        decoded_path(plan, analysis, fold, name, side)
-        for fold in split.folds
-        for name in recipe.decode
-        for side in (("test", "train") if learns else ("test",))
-    ]
-    decoder = decoder_path(plan, analysis)
-    record = Record(
-        stage="generate",
-        settings={
-            "generate": recipe.generate.as_data(),
-            "decode": recipe.source["decode"],
-        },
-        inputs=checksums((decoder, *decoded)),
-        seed=plan.settings.seed,
-    )
+    table = listing(trials, split, recipe, n_samples(recipe))
+    record = _record(plan, analysis, split)
     pictures = {name: files.folder / name for name in table["image"]}
     limits = {
         f"{fold.name}_{kind}": limit_path(plan, analysis, fold, kind)
         for fold in split.folds
-        for kind in LIMITS
+        for kind in limits_of(recipe)
     }
     sidecar = Sidecar(files.sidecar, {**pictures, **limits})
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
-    material = load_material(plan, analysis)
+    material, machine = load_material(plan, analysis), machine_of(plan.settings)
+    begin(files, record, plan.work / f"{analysis.desc}_{analysis.label}")
     learned = {}
+    maker = Maker(plan, analysis, material, machine)
     for fold in split.folds:
-        generator, made = _generate_fold(plan, analysis, material, fold)
         rows = table[table["split"] == fold.name]
-        for name, picture in zip(rows["image"], made, strict=True):
-            save_picture(picture, files.folder / name)
-        if generator:
-            learned[fold.name] = generator
+        found = maker.make(fold, rows, files.folder)
+        if found:
+            learned[fold.name] = found
     remove_others(files.folder, pictures.values())
     describe = {
         "Description": (
@@ -137,8 +131,46 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
         **_facts(recipe, split, material),
         "Learned": learned,
     }
-    sidecar.write(record, describe, [])
+    sidecar.write(record, describe, [], machine.used)
     return Result(True, reason)
+
+
+def _record(plan: Plan, analysis: Analysis, split: Split) -> Record:
+    recipe = analysis.recipe
+    sides = ("test", "train") if generator_learns(recipe) else ("test",)
+    decoded = [
+        decoded_path(plan, analysis, fold, name, side)
+        for fold in split.folds
+        for name in recipe.decode
+        for side in sides
+    ]
+    return Record(
+        stage="generate",
+        settings={
+            "generate": recipe.generate.as_data(),
+            "decode": recipe.source["decode"],
+            "recovery": recipe.recovery,
+        },
+        inputs=checksums((decoder_path(plan, analysis), *decoded)),
+        seed=plan.settings.seed,
+    )
+
+
+def begin(files: ReconFiles, record: Record, work: Path) -> None:
+    """Keep the pictures of an earlier start that was killed, if it made the same ones.
+
+    What a start makes is noted before its first picture.
+    """
+    note = work / "generating.json"
+    text = json.dumps(record.as_data(), sort_keys=True)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    if not note.is_file() or note.read_text() != text:
+        remove_others(files.folder, ())
+        for kind in LIMITS:
+            for path in work.glob(f"*_{kind}.npy"):
+                path.unlink()
+        files.sidecar.unlink(missing_ok=True)
+        write_text(note, text)
 
 
 def _facts(recipe: Recipe, split: Split, material: Material) -> dict[str, object]:
@@ -149,101 +181,19 @@ def _facts(recipe: Recipe, split: Split, material: Material) -> dict[str, object
         "Split": split.rule,
         "SplitDescription": split.sentence,
         "SharesPictures": split.shares_pictures,
-        "Transductive": False,
+        "Transductive": is_transductive(recipe),
         "NumberOfTrainingTrials": [len(fold.train) for fold in split.folds],
         "NumberOfTestTrials": [len(fold.test) for fold in split.folds],
         "NumberOfVoxels": {k: int(v.sum()) for k, v in material.region.items()},
-        "PictureSize": list(material.pictures.shape[2:]),
+        "PictureSize": list(material.gallery.pictures.shape[2:]),
     }
 
 
-def check_needs(recipe: Recipe) -> None:
-    """Check that the recipe decodes what its generator needs.
-
-    Raises
-    ------
-    UserError
-        If the generator is fed from a feature space that is not decoded.
-    """
-    for need, name in feeds_of(recipe).items():
-        if name not in recipe.decode:
-            raise UserError(
-                f"The recipe {recipe.name} feeds {need!r} of its generator "
-                f"{recipe.generate.name!r} from {name!r}, which it does not decode. "
-                f"{did_you_mean(name, recipe.decode)}",
-                Status.USAGE,
-            )
+def is_transductive(recipe: Recipe) -> bool:
+    """Tell whether the recipe takes anything from the set of test trials."""
+    return any(step.rescale == "transductive" for step in recipe.decode.values())
 
 
-def feeds_of(recipe: Recipe) -> dict[str, str]:
-    """Return which decoded feature space feeds each need of the generator."""
-    generator = load(GENERATORS, "generator", recipe.generate.name)
-    made = build(GENERATORS, "generator", recipe.generate.name, recipe.generate.options)
-    return {need: getattr(made, need) for need in generator.needs}
-
-
-def _generate_fold(
-    plan: Plan, analysis: Analysis, material: Material, fold: Fold
-) -> tuple[dict[str, float], np.ndarray]:
-    recipe = analysis.recipe
-    train_picture, test_picture = fold_pictures(material, fold, recipe)
-    feeds = feeds_of(recipe)
-    spaces = {
-        name: fit_space(recipe.decode[name], material.pictures, train_picture)
-        for name in set(feeds.values())
-    }
-
-    def decoded(side: str) -> dict[str, Decoded]:
-        return {
-            need: Decoded(
-                np.load(decoded_path(plan, analysis, fold, name, side), mmap_mode="r"),
-                spaces[name],
-            )
-            for need, name in feeds.items()
-        }
-
-    generator: Generator = build(
-        GENERATORS, "generator", recipe.generate.name, recipe.generate.options
-    )
-    learned = {}
-    if generator_learns(recipe):
-        train = decoded("train")
-        generator.fit(train, material.pictures[train_picture])
-        learned = generator.learned(train)
-    seed = derive_seed(
-        plan.settings.seed, plan.subject, "generate", recipe.name, fold.name
-    )
-    test = decoded("test")
-    true = {
-        need: Decoded(targets(part.space, material.pictures, test_picture), part.space)
-        for need, part in test.items()
-    }
-    part = test[generator.needs[0]]
-    known = np.unique(train_picture)
-    limits = {
-        "recovery": generator.generate(true, seed),
-        "nearest": known[_nearest(part, material.pictures[known])],
-    }
-    for kind, values in limits.items():
-        path = limit_path(plan, analysis, fold, kind)
-        write_whole(path, lambda part, values=values: np.save(part, values))
-    return learned, generator.generate(test, seed)
-
-
-def limit_path(plan: Plan, analysis: Analysis, fold: Fold, kind: str) -> Path:
-    """Return where what bounds the scores of a fold is kept; ``kind`` of ``LIMITS``.
-
-    ``recovery`` holds what the generator makes of the true features, pictures
-    (n_test, 3, H, W); ``nearest`` the position (n_test,) of the training picture whose
-    features correlate best with the decoded ones.
-    """
-    folder = plan.work / f"{analysis.desc}_{analysis.label}"
-    return folder / f"{fold.name}_{kind}.npy"
-
-
-def _nearest(part: Decoded, pictures: np.ndarray) -> np.ndarray:
-    """Return which picture's features are nearest to each decoded one, (n_trials,)."""
-    similarity = correlation_matrix(
-        part.space.encode(pictures), np.asarray(part.values)
-    )
-    return similarity.argmax(axis=1)
+def n_samples(recipe: Recipe) -> int:
+    """Return how many pictures the recipe makes for each trial."""
+    return int(getattr(generator_of(recipe, Machine()), "samples", 1))

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from bids_recon.dataset.captions import Captions, find_captions
 from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.events import read_events
 from bids_recon.dataset.images import describe_grid, open_image, read_volume, same_grid
@@ -21,6 +22,7 @@ from bids_recon.datatypes import NUISANCE, TRIAL_COLUMNS, Trials
 from bids_recon.errors import Status, UserError
 from bids_recon.recipe import Method, Recipe
 from bids_recon.settings import RoiSet, Settings
+from bids_recon.stages.methods import reads_captions, without_captions
 
 BRAIN = RoiSet("brain", ())
 GIVEN = Method("given")
@@ -107,6 +109,8 @@ class Plan:
         The datasets that BIDS URIs name.
     notes : tuple of str
         What was found on the way and a reader should know.
+    captions : mapping of str to tuple of str
+        Those of each stimulus, in the order of ``pictures``; empty without captions.
     """
 
     settings: Settings
@@ -117,6 +121,7 @@ class Plan:
     analyses: tuple[Analysis, ...]
     links: Mapping[str, Path]
     notes: tuple[str, ...]
+    captions: Captions = field(default_factory=dict)
 
     @property
     def space(self) -> str:
@@ -200,7 +205,10 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
         links={**dataset.links, "stimuli": folder},
         notes=tuple(notes),
     )
-    return _with_pictures(plan, folder)
+    plan = _with_pictures(plan, folder)
+    if any(reads_captions(s) for recipe in recipes for s in recipe.decode.values()):
+        plan = _with_captions(plan, folder)
+    return plan
 
 
 def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
@@ -335,6 +343,30 @@ def _with_pictures(plan: Plan, folder: Path) -> Plan:
     return replace(
         plan, runs=runs, pictures=dict(sorted(pictures.items())), notes=notes
     )
+
+
+def _with_captions(plan: Plan, folder: Path) -> Plan:
+    """Find the captions of all pictures, and let recipes go without where none are."""
+    trials = pd.concat([run.trials for run in plan.runs], ignore_index=True)
+    captions = find_captions(plan.pictures, trials, folder, plan.settings.captions)
+    if captions:
+        return replace(plan, captions=captions)
+    analyses, notes = [], list(plan.notes)
+    for analysis in plan.analyses:
+        recipe = without_captions(analysis.recipe)
+        if recipe is not None:
+            analysis = replace(
+                analysis,
+                recipe=recipe,
+                rois={name: analysis.rois[name] for name in recipe.decode},
+            )
+            note = (
+                f"There are no captions of the pictures: the recipe {recipe.name} goes "
+                "without them. Give them with --captions FILE."
+            )
+            notes += [note] if note not in notes else []
+        analyses.append(analysis)
+    return replace(plan, analyses=tuple(analyses), notes=tuple(notes))
 
 
 def memory_of(plan: Plan) -> int:

@@ -9,10 +9,11 @@ from bids_recon.datatypes import Decoded
 
 
 @dataclass
-class EigenimageGenerator:
+class Inverse:
     """Let the feature space turn decoded features back into pictures.
 
-    Serves every space that has ``decode``, such as ``eigenimage`` and ``pixels``.
+    Serves every space that has ``decode``: ``eigenimage``, ``pixels``, ``latent``,
+    ``vdvae``.
 
     Parameters
     ----------

@@ -1,0 +1,139 @@
+"""The equations of ridge regression: solved once for all targets and penalties."""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+
+from bids_recon.decoders.algebra import Algebra
+
+TOLERANCE = 1e-12
+"""Eigenvalues below this share of the largest are nought."""
+
+
+class NormalEquations:
+    r"""Weights of the training trials in predictions, for any penalty.
+
+    With :math:`X_c` centred, the dual form is :math:`K = X_c X_c^\top` where there are
+    fewer trials than voxels, and the primal one :math:`C = X_c^\top X_c` otherwise.
+
+    Parameters
+    ----------
+    X : array of shape (n_trials, n_voxels)
+        Responses; may be memory-mapped.
+    algebra : Algebra
+        Where to compute.
+    """
+
+    def __init__(self, X: np.ndarray, algebra: Algebra) -> None:
+        self.X, self.algebra = X, algebra
+        self.mean = X.mean(axis=0, dtype=np.float64)
+        self.dual = X.shape[0] < X.shape[1]
+
+    @property
+    def _centred(self) -> np.ndarray:
+        return (self.X - self.mean).astype(self.algebra.dtype)
+
+    @cached_property
+    def _matrix(self) -> np.ndarray:
+        """K or C, in double precision."""
+        if self.dual:
+            return self.algebra.gram(self.X, self.X, self.mean)
+        columns = self.X.T
+        result = np.zeros((len(columns), len(columns)))
+        for start in range(0, columns.shape[1], 4096):
+            part = self.X[start : start + 4096] - self.mean
+            result += self.algebra.product(part.T, part)
+        return result
+
+    @cached_property
+    def basis(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (n,) and eigenvectors (n_trials, n) of K, without its kernel."""
+        values, vectors = self.algebra.eigh(self._matrix.copy())
+        kept = values > max(values[-1], 0) * TOLERANCE
+        values, vectors = values[kept], vectors[:, kept]
+        if not self.dual:
+            vectors = self._centred @ vectors / np.sqrt(values)
+        return values, vectors
+
+    def weights(self, X_test: np.ndarray, alpha: float) -> np.ndarray:
+        r"""Return :math:`W = K_{test} (K + \alpha I)^{-1}`, (n_test, n_trials)."""
+        if not self.dual:
+            left = (X_test - self.mean).astype(self.algebra.dtype)
+            return self.algebra.product(left, self.coefficient_weights(alpha))
+        K_test = self.algebra.gram(X_test, self.X, self.mean)
+        return self._divide(K_test.T, alpha).T
+
+    def coefficient_weights(self, alpha: float) -> np.ndarray:
+        """Return what gives coefficients from centred targets, (n_voxels, n_trials)."""
+        if self.dual:
+            return self._divide(self._centred.astype(np.float64), alpha).T
+        return self._divide(self._centred.T.astype(np.float64), alpha)
+
+    def _divide(self, B: np.ndarray, alpha: float) -> np.ndarray:
+        """Return (K + alpha I)^-1 B, or the same with C."""
+        if alpha > 0 and "basis" not in vars(self):
+            matrix = self._matrix.copy()
+            matrix[np.diag_indices_from(matrix)] += alpha
+            return self.algebra.solve(matrix, B)
+        values, vectors = self.basis
+        if self.dual:
+            return vectors @ ((vectors.T @ B) / (values + alpha)[:, None])
+        # B lies in the span of the voxels; X_c^T Q has their eigenvectors, scaled.
+        own = self._centred.T @ vectors / np.sqrt(values)
+        return own @ ((own.T @ B) / (values + alpha)[:, None])
+
+    def cross_validated_errors(
+        self,
+        held_out: list[np.ndarray],
+        alphas: np.ndarray,
+        blocks: Iterable[np.ndarray],
+    ) -> np.ndarray:
+        r"""Return the summed squared error of each penalty, (n_alphas, n_targets).
+
+        With :math:`M = (K + \alpha I)^{-1}` less its part along the mean, the errors
+        of trials S left out are :math:`M_{SS}^{-1} (M Y)_S`: one factorisation serves
+        all folds, penalties and targets.
+
+        Parameters
+        ----------
+        held_out : list of array
+            The trials of each fold, each in one.
+        alphas : array of shape (n_alphas,)
+            Above 0.
+        blocks : iterable of array of shape (n_trials, n_some)
+            The targets, some at a time.
+        """
+        values, Q = self.basis
+        complete = len(values) == len(Q) - 1
+        inverses = [self._inverses(held_out, alpha, complete) for alpha in alphas]
+        kept, turned = self.algebra.keep(Q), self.algebra.keep(Q.T)
+        errors = []
+        for block in blocks:
+            Y = block - block.mean(axis=0)
+            projected = self.algebra.product(turned, Y)
+            outside = 0 if complete else Y - self.algebra.product(kept, projected)
+            found = np.empty((len(alphas), Y.shape[1]))
+            for row, alpha in enumerate(alphas):
+                scaled = projected / (values + alpha)[:, None]
+                residual = self.algebra.product(kept, scaled) + outside / alpha
+                found[row] = sum(
+                    ((inverse @ residual[part]) ** 2).sum(axis=0)
+                    for part, inverse in zip(held_out, inverses[row], strict=True)
+                )
+            errors.append(found)
+        return np.concatenate(errors, axis=1)
+
+    def _inverses(
+        self, held_out: list[np.ndarray], alpha: float, complete: bool
+    ) -> list[np.ndarray]:
+        """Return the inverse of M_SS for each fold."""
+        values, Q = self.basis
+        result = []
+        for part in held_out:
+            own = Q[part]
+            M = (own / (values + alpha)) @ own.T
+            if not complete:
+                M += (np.eye(len(part)) - 1 / len(Q) - own @ own.T) / alpha
+            result.append(np.linalg.inv(M).astype(self.algebra.dtype))
+        return result

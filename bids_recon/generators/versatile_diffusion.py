@@ -1,0 +1,120 @@
+"""Pictures by Versatile Diffusion, guided by decoded text and vision embeddings."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bids_recon.datatypes import Decoded
+from bids_recon.generators.sampling import check_sampling
+from bids_recon.machine import Machine
+
+if TYPE_CHECKING:
+    from bids_recon.networks.sampling import Sampler
+
+GREY = 0.5
+"""The picture that stands for no picture."""
+
+
+@dataclass
+class VersatileDiffusion:
+    r"""Denoise a decoded first picture under two decoded conditions.
+
+    In every cross-attention, :math:`h + m (A_t(h) - h) + (1 - m)(A_v(h) - h)` with the
+    share m of the text.
+
+    Parameters
+    ----------
+    init : str or None
+        Which decoded features give the first picture; ``None`` begins with noise.
+    text, vision : str or None
+        Which decoded features are the conditions; ``None`` goes without.
+    weights : str
+        The diffusion model.
+    mixing : float
+        The share of the text, where there are both.
+    steps : int
+        Of the whole way from noise to picture.
+    strength : float
+        Which share of the steps is gone, from the first picture on.
+    guidance : float
+        How far to go from the unconditional prediction.
+    side : int, pixels
+        Of pictures.
+    samples : int
+        How many pictures are made for each trial.
+    machine : Machine
+        Where to compute.
+
+    References
+    ----------
+    Ozcelik & VanRullen (2023), Scientific Reports 13, 15666.
+    """
+
+    init: str | None = "vdvae"
+    text: str | None = "clip-text"
+    vision: str | None = "clip-vision"
+    weights: str = "versatile-diffusion"
+    mixing: float = 0.4
+    steps: int = 50
+    strength: float = 0.75
+    guidance: float = 7.5
+    side: int = 512
+    samples: int = 1
+    machine: Machine = field(default_factory=Machine, repr=False, compare=False)
+    needs: ClassVar[tuple[str, ...]] = ("init", "text", "vision")
+    as_pictures: ClassVar[tuple[str, ...]] = ("init",)
+    one_by_one: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.text is None and self.vision is None:
+            raise ValueError("text or vision is needed, or both")
+        check_sampling(self.steps, self.strength, self.samples)
+        if not 0 <= self.mixing <= 1:
+            raise ValueError(f"mixing is between 0 and 1, not {self.mixing}")
+        self._sampler: Sampler | None = None
+
+    def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:
+        """Return pictures (n_trials, 3, side, side)."""
+        from bids_recon.networks.sampling import Sampling
+
+        if self._sampler is None:
+            self._load(decoded)
+        asked = Sampling(self.steps, self.strength, self.guidance, self.side)
+        made = []
+        for row in range(len(next(iter(decoded.values())).values)):
+            one = {need: part.values[row] for need, part in decoded.items()}
+            tokens = self._tokens(one)
+            made.append(self._sampler.picture(tokens, one.get("init"), asked, seed))
+        return np.stack(made)
+
+    def _load(self, decoded: dict[str, Decoded]) -> None:
+        """Load the model once, after the embeddings of no text and no picture."""
+        from bids_recon.networks.sampling import Sampler
+        from bids_recon.networks.versatile_diffusion import load_unet
+
+        self._nothing = {}
+        if "text" in decoded:
+            self._nothing["text"] = decoded["text"].space.encode([("",)])[0]
+        if "vision" in decoded:
+            grey = np.full((1, 3, 64, 64), GREY, dtype=np.float32)
+            self._nothing["vision"] = decoded["vision"].space.encode(grey)[0]
+        path = self.machine.weights(self.weights)
+        unet = load_unet(path, self.machine.dtype)
+        self._sampler = Sampler.load(path, unet, self.machine)
+
+    def _tokens(self, one: dict[str, np.ndarray]) -> np.ndarray:
+        """Return tokens of text and picture in a row, (2, n_tokens, width)."""
+        from bids_recon.networks.versatile_diffusion import set_mix
+
+        parts = {
+            need: np.stack([nothing, one[need]])
+            for need, nothing in self._nothing.items()
+        }
+        width = next(iter(parts.values())).shape[2]
+        # One token of nought stands for a condition that has no share.
+        absent = np.zeros((2, 1, width), dtype=np.float32)
+        text, vision = parts.get("text", absent), parts.get("vision", absent)
+        share = self.mixing if len(parts) == 2 else float("text" in parts)
+        set_mix(self._sampler.unet, share, [text.shape[1], vision.shape[1]])
+        return np.concatenate([text, vision], axis=1)

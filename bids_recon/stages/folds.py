@@ -1,0 +1,166 @@
+"""The two sides of each fold: trials, their responses, and the pictures they showed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bids_recon.datatypes import Responses, Trials, join_responses
+from bids_recon.errors import UserError
+from bids_recon.evaluation.splits import Fold, Split, make_split
+from bids_recon.recipe import Recipe
+from bids_recon.responses.standardize import Standardizer
+from bids_recon.stages.gallery import Gallery
+from bids_recon.stages.plan import (
+    Analysis,
+    Plan,
+    derive_seed,
+    load_plan_pictures,
+    used_rows,
+)
+from bids_recon.stages.responses import (
+    Variant,
+    load_responses,
+    read_trials,
+    response_files,
+)
+from bids_recon.stages.rois import load_mask
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the folds of an analysis are made of.
+
+    Parameters
+    ----------
+    responses : Responses
+        Of all trials that the recipe uses, within all of its regions.
+    region : mapping of str to array of shape (n_voxels,), bool
+        For each decoded feature space, the voxels it is read from.
+    gallery : Gallery
+        The pictures of all stimuli.
+    picture : array of shape (n_trials,)
+        Which of them each trial showed.
+    split : Split
+        Who is learned on and who is tested.
+    """
+
+    responses: Responses
+    region: Mapping[str, np.ndarray]
+    gallery: Gallery
+    picture: np.ndarray
+    split: Split
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """The two sides of a fold.
+
+    Parameters
+    ----------
+    train, test : Responses
+        As the recipe averages them; ``test`` is never learned from.
+    train_picture, test_picture : array of shape (n_trials,)
+        Which picture each trial showed.
+    groups : array of shape (n_train,)
+        What inner folds keep together.
+    """
+
+    train: Responses
+    test: Responses
+    train_picture: np.ndarray
+    test_picture: np.ndarray
+    groups: np.ndarray
+
+
+def trials_and_split(plan: Plan, recipe: Recipe) -> tuple[Trials, Split]:
+    """Return the trials that a recipe uses and how they are divided.
+
+    Raises
+    ------
+    UserError
+        If no trial is left, or the split does not fit the trials.
+    """
+    variant = Variant.of(plan, recipe)
+    tables = [read_trials(plan, run, variant) for run in plan.runs]
+    trials = pd.concat(tables, ignore_index=True)
+    trials = trials[used_rows(trials, recipe)].reset_index(drop=True)
+    if trials.empty:
+        raise UserError(
+            f"sub-{plan.subject}: no trial is left for the recipe {recipe.name}. Check "
+            "--trials, --session-label and --task-id."
+        )
+    seed = derive_seed(plan.settings.seed, plan.subject, "split")
+
+    def pictures_of() -> dict[str, np.ndarray]:
+        return dict(zip(plan.pictures, load_plan_pictures(plan, recipe), strict=True))
+
+    return trials, make_split(plan.settings.split, trials, seed, pictures_of)
+
+
+def load_material(plan: Plan, analysis: Analysis) -> Material:
+    """Read what the folds of an analysis are made of."""
+    recipe = analysis.recipe
+    variant = Variant.of(plan, recipe)
+    _, split = trials_and_split(plan, recipe)
+    masks = {roi.name: load_mask(plan, roi) for roi in analysis.roi_sets}
+    union = np.logical_or.reduce(list(masks.values()))
+    parts = []
+    for run in plan.runs:
+        part = load_responses(plan, run, variant)
+        own_mask = np.load(response_files(plan, run, variant).mask)
+        rows = np.flatnonzero(used_rows(part.trials, recipe))
+        if len(rows):
+            parts.append(part.within(union[own_mask]).where(rows))
+    responses = join_responses(parts)
+    region = {
+        name: np.logical_or.reduce([masks[roi.name] for roi in rois])[union]
+        for name, rois in analysis.rois.items()
+    }
+    picture = plan.positions(responses.trials["stimulus"])
+    return Material(responses, region, Gallery.of(plan, recipe), picture, split)
+
+
+def fold_pictures(
+    material: Material, fold: Fold, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which picture each trial of the two sides of a fold showed.
+
+    One trial per picture on a side whose repeats the recipe averages.
+    """
+    sides = []
+    for rows, averaged in (
+        (fold.train, recipe.responses.average_train),
+        (fold.test, recipe.responses.average_test),
+    ):
+        sides.append(material.picture[_kept(material, rows) if averaged else rows])
+    return sides[0], sides[1]
+
+
+def _kept(material: Material, rows: np.ndarray) -> np.ndarray:
+    """Return the rows that stand for their stimuli when repeats are averaged."""
+    stimuli = material.responses.trials["stimulus"].iloc[rows]
+    return rows[~stimuli.duplicated().to_numpy()]
+
+
+def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
+    """Scale responses by the training trials of a fold, and average repeats."""
+    settings = recipe.responses
+    train = material.responses.where(fold.train)
+    test = material.responses.where(fold.test)
+    scaler = Standardizer(settings.standardize).fit(train.values, train.trials)
+    train, test = _scaled(train, scaler), _scaled(test, scaler)
+    rows = fold.train
+    if settings.average_train:
+        train, rows = train.average(), _kept(material, fold.train)
+    if settings.average_test:
+        test = test.average()
+    train_picture, test_picture = fold_pictures(material, fold, recipe)
+    groups = material.split.groups[rows]
+    return FoldData(train, test, train_picture, test_picture, groups)
+
+
+def _scaled(responses: Responses, scaler: Standardizer) -> Responses:
+    values = scaler.transform(responses.values, responses.trials)
+    return Responses(values, responses.trials, responses.xyz, responses.space)

@@ -1,0 +1,140 @@
+"""All pictures of a participant, and what feature spaces make of them."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from bids_recon.datatypes import FeatureSpace, Targets
+from bids_recon.files import write_whole
+from bids_recon.recipe import Recipe
+from bids_recon.stages.plan import Plan, load_plan_pictures
+
+logger = logging.getLogger("bids_recon")
+
+SAY_EVERY = 30.0
+"""Seconds between two lines on how far a long computation is."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures and captions.
+
+    Parameters
+    ----------
+    pictures : array of shape (n_stimuli, 3, H, W)
+        Memory-mapped.
+    captions : tuple of tuple of str
+        Of each; empty where there are none.
+    cache : Path, optional
+        The folder in which the features of pretrained spaces are kept.
+    """
+
+    pictures: np.ndarray
+    captions: tuple[tuple[str, ...], ...] = ()
+    cache: Path | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, recipe: Recipe) -> "Gallery":
+        """Return the pictures of a plan at a recipe's size."""
+        captions = tuple(plan.captions.values())
+        return cls(load_plan_pictures(plan, recipe), captions, plan.work / "features")
+
+    def targets(self, space: FeatureSpace, picture: np.ndarray) -> Targets:
+        """Return the features of the picture of each trial.
+
+        Those of a pretrained space are computed once for all pictures, and kept.
+        """
+        if getattr(space, "pretrained", False):
+            return Targets(self._kept(space), picture)
+        distinct, rows = np.unique(picture, return_inverse=True)
+        return Targets(space.encode(self.pictures[distinct]), rows)
+
+    def _kept(self, space: FeatureSpace) -> np.ndarray:
+        of_captions = getattr(space, "reads", "pictures") == "captions"
+        items = self.captions if of_captions else self.pictures
+        if self.cache is None:
+            return space.encode(items)
+        target = self.cache / f"{type(space).__name__}-{self._digest(space)}.npy"
+        if not target.is_file():
+            encode_to(target, space, items)
+        return np.load(target, mmap_mode="r")
+
+    def _digest(self, space: FeatureSpace) -> str:
+        digest = sha256(repr(space).encode())
+        digest.update(_stamp(space.machine.weights(space.weights)).encode())
+        digest.update(repr(self.captions).encode())
+        for picture in self.pictures:
+            digest.update(np.ascontiguousarray(picture).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _stamp(path: Path) -> str:
+    """Return what changes when weights change: names and sizes of files."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return " ".join(f"{file.name}:{file.stat().st_size}" for file in files)
+
+
+def encode_to(path: Path, space: FeatureSpace, items: object) -> None:
+    """Write the features of all items, some at a time; one that was killed goes on.
+
+    Parameters
+    ----------
+    path : Path
+        Where they are found when all are there.
+    space : FeatureSpace
+        A pretrained one.
+    items : sequence
+        Pictures, or captions.
+    """
+    part = path.with_name(f"unfinished-{path.name}")
+    note = part.with_suffix(".json")
+    done = json.loads(note.read_text())["Done"] if note.is_file() else 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tell = teller(f"features {path.stem}", len(items), done)
+    first = done
+    for rows, values in space.batches(items[first:]):
+        if done == 0:
+            shape = (len(items), *values.shape[1:])
+            out = np.lib.format.open_memmap(part, "w+", np.float32, shape)
+        else:
+            out = np.lib.format.open_memmap(part, "r+")
+        out[first + rows.start : first + rows.stop] = values
+        out.flush()
+        done = first + rows.stop
+        text = json.dumps({"Done": done})
+        write_whole(note, lambda new, text=text: new.write_text(text))
+        tell(done)
+    part.replace(path)
+    note.unlink(missing_ok=True)
+
+
+def teller(what: str, n: int, done: int = 0) -> Callable[[int], None]:
+    """Return what says, now and then, how far something is and how long it takes."""
+    begun = last = time.monotonic()
+    first = done
+
+    def tell(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < SAY_EVERY or done >= n:
+            return
+        last = now
+        left = (now - begun) / (done - first) * (n - done)
+        logger.info("%s: %d of %d, about %s left", what, done, n, _duration(left))
+
+    return tell
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{round(seconds)} s"
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    )

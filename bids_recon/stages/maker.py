@@ -1,0 +1,222 @@
+"""The pictures of a fold: from decoded features, and what bounds their scores."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bids_recon.dataset.stimuli import at_size, save_picture
+from bids_recon.datatypes import Decoded, FeatureSpace
+from bids_recon.errors import UserError
+from bids_recon.evaluation.metrics import correlation_matrix
+from bids_recon.evaluation.splits import Fold
+from bids_recon.files import write_whole
+from bids_recon.machine import Machine
+from bids_recon.recipe import Recipe
+from bids_recon.stages.decode import decoded_path, fit_space
+from bids_recon.stages.folds import Material, fold_pictures
+from bids_recon.stages.gallery import teller
+from bids_recon.stages.methods import feeds_of, generator_of
+from bids_recon.stages.plan import Analysis, Plan, derive_seed
+
+logger = logging.getLogger("bids_recon")
+
+LIMITS = ("recovery", "nearest")
+
+
+def limits_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return which bounds of the scores are made."""
+    return LIMITS if recipe.recovery else tuple(k for k in LIMITS if k != "recovery")
+
+
+def limit_path(plan: Plan, analysis: Analysis, fold: Fold, kind: str) -> Path:
+    """Return where what bounds the scores of a fold is kept; ``kind`` of ``LIMITS``.
+
+    ``recovery`` holds what the generator makes of the true features, pictures
+    (n_test, 3, H, W); ``nearest`` the position (n_test,) of the training picture whose
+    features correlate best with the decoded ones.
+    """
+    folder = plan.work / f"{analysis.desc}_{analysis.label}"
+    return folder / f"{fold.name}_{kind}.npy"
+
+
+class Maker:
+    """Makes the pictures of an analysis, fold by fold.
+
+    Parameters
+    ----------
+    plan : Plan
+    analysis : Analysis
+    material : Material
+        What its folds are made of.
+    machine : Machine
+        Where to compute.
+    """
+
+    def __init__(
+        self, plan: Plan, analysis: Analysis, material: Material, machine: Machine
+    ) -> None:
+        self.plan, self.analysis = plan, analysis
+        self.material, self.machine = material, machine
+        self.recipe, self.feeds = analysis.recipe, feeds_of(analysis.recipe)
+        self.generator = generator_of(self.recipe, machine)
+
+    def make(
+        self, fold: Fold, rows: pd.DataFrame, folder: Path
+    ) -> dict[str, float] | None:
+        """Write the pictures of a fold, and return what the generator learned for it.
+
+        Parameters
+        ----------
+        fold : Fold
+            Of the split.
+        rows : DataFrame
+            Its part of the listing.
+        folder : Path
+            Where pictures go.
+        """
+        train_picture, test_picture = fold_pictures(self.material, fold, self.recipe)
+        gallery = self.material.gallery
+        spaces = {
+            name: fit_space(
+                self.recipe.decode[name], gallery, train_picture, self.machine
+            )
+            for name in set(self.feeds.values())
+        }
+        test = self._decoded(fold, "test", spaces)
+        learned = None
+        if hasattr(self.generator, "fit"):
+            shown = gallery.pictures[train_picture]
+            self.generator.fit(self._decoded(fold, "train", spaces), shown)
+            learned = self.generator.learned(test)
+        self._limits(fold, test, train_picture, test_picture)
+        if getattr(self.generator, "one_by_one", False):
+            self._one_by_one(fold, self._with_pictures(test, fold), rows, folder)
+        else:
+            seed = seed_of(self.plan, self.recipe, fold.name)
+            made = self.generator.generate(test, seed)
+            for name, picture in zip(rows["image"], made, strict=True):
+                save_picture(picture, folder / name)
+        return learned
+
+    def _decoded(
+        self, fold: Fold, side: str, spaces: Mapping[str, FeatureSpace]
+    ) -> dict[str, Decoded]:
+        return {
+            need: Decoded(self._values(fold, name, side), spaces[name])
+            for need, name in self.feeds.items()
+        }
+
+    def _values(self, fold: Fold, name: str, side: str) -> np.ndarray:
+        path = decoded_path(self.plan, self.analysis, fold, name, side)
+        values = np.load(path, mmap_mode="r")
+        # Training trials that could not be held out have none.
+        if side == "test" and not all(np.isfinite(row).all() for row in values):
+            raise UserError(
+                f"{path}: decoded features hold values that are not numbers. Do the "
+                "responses (see the page, or the statmap files) hold any?"
+            )
+        return values
+
+    def _with_pictures(
+        self, decoded: dict[str, Decoded], fold: Fold
+    ) -> dict[str, Decoded]:
+        """Turn what the generator wants as pictures into pictures, all at once.
+
+        The networks that do it are gone before the generator loads its own.
+        """
+        result = dict(decoded)
+        for need in set(getattr(self.generator, "as_pictures", ())) & set(decoded):
+            part = decoded[need]
+            folder = self.plan.work / f"{self.analysis.desc}_{self.analysis.label}"
+            path = folder / f"{fold.name}_{need}_pictures.npy"
+            write_whole(
+                path,
+                lambda new, part=part: np.save(new, part.space.decode(part.values)),
+            )
+            result[need] = Decoded(np.load(path, mmap_mode="r"), part.space)
+        return result
+
+    def _one_by_one(
+        self,
+        fold: Fold,
+        decoded: dict[str, Decoded],
+        rows: pd.DataFrame,
+        folder: Path,
+    ) -> None:
+        """Make the pictures that are not there yet, one by one."""
+        name = f"sub-{self.plan.subject} {self.recipe.name} {fold.name}"
+        numbers = rows.groupby(["trial"], sort=False).ngroup()
+        there = [(folder / image).is_file() for image in rows["image"]]
+        if any(there):
+            logger.info("%s: %d of %d pictures are there", name, sum(there), len(rows))
+        tell = teller(f"{name} pictures", len(rows), sum(there))
+        done = sum(there)
+        for image, number, made in zip(rows["image"], numbers, there, strict=True):
+            if made:
+                continue
+            one = {
+                need: Decoded(part.values[number : number + 1], part.space)
+                for need, part in decoded.items()
+            }
+            seed = seed_of(self.plan, self.recipe, image)
+            save_picture(self.generator.generate(one, seed)[0], folder / image)
+            done += 1
+            tell(done)
+
+    def _limits(
+        self,
+        fold: Fold,
+        test: dict[str, Decoded],
+        train_picture: np.ndarray,
+        test_picture: np.ndarray,
+    ) -> None:
+        """Write what bounds the scores of a fold, where it is not there yet."""
+        gallery = self.material.gallery
+
+        def recovery() -> np.ndarray:
+            true = {
+                need: Decoded(
+                    np.asarray(gallery.targets(part.space, test_picture)), part.space
+                )
+                for need, part in test.items()
+            }
+            true = self._as_true_pictures(true)
+            made = self.generator.generate(
+                true, seed_of(self.plan, self.recipe, fold.name)
+            )
+            return at_size(made, gallery.pictures.shape[2:])
+
+        def nearest() -> np.ndarray:
+            known = np.unique(train_picture)
+            part = test[next(iter(test))]
+            features = np.asarray(gallery.targets(part.space, known))
+            return known[_nearest(np.asarray(part.values), features)]
+
+        makers = {"recovery": recovery, "nearest": nearest}
+        for kind in limits_of(self.recipe):
+            path = limit_path(self.plan, self.analysis, fold, kind)
+            if not path.is_file():
+                values = makers[kind]()
+                write_whole(path, lambda part, values=values: np.save(part, values))
+
+    def _as_true_pictures(self, true: dict[str, Decoded]) -> dict[str, Decoded]:
+        wanted = getattr(self.generator, "as_pictures", ())
+        return {
+            need: Decoded(part.space.decode(part.values), part.space)
+            if need in wanted
+            else part
+            for need, part in true.items()
+        }
+
+
+def seed_of(plan: Plan, recipe: Recipe, name: str) -> int:
+    """Return the seed of a fold, or of one picture."""
+    return derive_seed(plan.settings.seed, plan.subject, "generate", recipe.name, name)
+
+
+def _nearest(decoded: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return which features correlate best with each decoded one, (n_trials,)."""
+    return correlation_matrix(features, decoded).argmax(axis=1)

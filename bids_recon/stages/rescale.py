@@ -1,0 +1,104 @@
+"""Give decoded features the mean and scale of true ones, which ridge shrinks."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bids_recon.datatypes import Targets
+from bids_recon.errors import UserError
+from bids_recon.files import write_whole
+
+ENOUGH = 1000
+"""Trials that give a standard deviation to about 2 %; more are not held out."""
+
+BLOCK = 2**27
+"""Bytes that are worked on at once."""
+
+HeldOut = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+def rescale(path: Path, how: str, Y: Targets, held_out: HeldOut) -> None:
+    r"""Write :math:`(p - \bar p) \, s_{true} / s_p + \bar y` in place of p.
+
+    Parameters
+    ----------
+    path : Path
+        Decoded features of the test trials (n_test, *shape).
+    how : {'train', 'transductive'}
+        Mean and deviation of predictions: those of training trials that decoders were
+        not fitted on, or those of the test trials themselves.
+    Y : Targets
+        True features of the training trials.
+    held_out : callable
+        Yields training trials and what was predicted for them out of fold.
+
+    Raises
+    ------
+    UserError
+        If there are too few trials to learn a scale from.
+
+    References
+    ----------
+    Ozcelik & VanRullen (2023), Scientific Reports 13, 15666: the transductive form.
+    """
+    decoded = np.load(path, mmap_mode="r").reshape(-1, Y.n_targets)
+    if how == "transductive":
+        if len(decoded) < 2:
+            raise UserError(
+                "rescale: transductive takes the scale of the test trials themselves, "
+                "and there is one only. Use rescale: train."
+            )
+        own = moments([decoded])
+    else:
+        own = moments(_enough(held_out, Y.n_targets))
+    true = moments([Y])
+    scale = np.divide(true[1], own[1], out=np.zeros_like(own[1]), where=own[1] > 1e-12)
+
+    def write(part: Path) -> None:
+        out = np.lib.format.open_memmap(
+            part, "w+", np.float32, (len(decoded), *Y.shape[1:])
+        )
+        flat = out.reshape(decoded.shape)
+        for columns in blocks(len(decoded), Y.n_targets):
+            shifted = decoded[:, columns] - own[0][columns]
+            flat[:, columns] = shifted * scale[columns] + true[0][columns]
+        out.flush()
+
+    write_whole(path, write)
+
+
+def _enough(held_out: HeldOut, n_targets: int) -> Iterator[np.ndarray]:
+    n_trials = 0
+    for trials, predicted in held_out():
+        yield predicted.reshape(len(trials), n_targets)
+        n_trials += len(trials)
+        if n_trials >= ENOUGH:
+            return
+    if not n_trials:
+        raise UserError(
+            "rescale: train holds out training pictures to learn a scale from, and "
+            "there is one only. Use more pictures, or leave rescale out."
+        )
+
+
+def moments(parts: Iterable[np.ndarray | Targets]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation over all rows of all parts, (n_targets,)."""
+    n, total, squares = 0, 0.0, 0.0
+    for part in map(Targets.of, parts):
+        sums = np.zeros((2, part.n_targets))
+        for columns in blocks(len(part), part.n_targets):
+            rows = part.columns(columns).astype(np.float64)
+            sums[:, columns] = rows.sum(axis=0), (rows**2).sum(axis=0)
+        n, total, squares = n + len(part), total + sums[0], squares + sums[1]
+    mean = total / n
+    return mean, np.sqrt(np.maximum(squares / n - mean**2, 0))
+
+
+def blocks(n_rows: int, n_columns: int) -> list[slice]:
+    """Return columns, some at a time."""
+    width = max(1, BLOCK // (8 * max(n_rows, 1)))
+    return [
+        slice(start, min(start + width, n_columns))
+        for start in range(0, n_columns, width)
+    ]

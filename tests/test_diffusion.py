@@ -1,0 +1,471 @@
+"""Networks of latent diffusion, at toy size with random weights."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.models import AutoencoderKL, DualTransformer2DModel
+from toys import TOY_VDVAE, WIDTH, fill
+from transformers import CLIPModel, CLIPTokenizer
+
+from bids_recon.datatypes import Decoded
+from bids_recon.errors import UserError
+from bids_recon.features.clip import ClipText, ClipVision
+from bids_recon.features.latent import Latent
+from bids_recon.features.vdvae import Vdvae
+from bids_recon.generators.stable_diffusion import StableDiffusion
+from bids_recon.generators.versatile_diffusion import VersatileDiffusion
+from bids_recon.machine import Machine
+from bids_recon.networks.autoencoders import load_autoencoder, to_latents, to_pictures
+from bids_recon.networks.sampling import Sampler, Sampling
+from bids_recon.networks.vdvae import (
+    VDVAE,
+    Architecture,
+    MixtureNet,
+    parse_blocks,
+)
+from bids_recon.networks.versatile_diffusion import (
+    DualTransformer,
+    load_unet,
+    set_mix,
+)
+
+
+@pytest.fixture(scope="session")
+def machine(toy_weights):
+    return Machine(device="cpu", weights_dir=toy_weights)
+
+
+@pytest.fixture
+def pictures():
+    """Gradients and stripes, the same on every machine."""
+    rows, columns = np.mgrid[0:32, 0:32] / 31
+    first = np.stack([rows, columns, (rows + columns) / 2])
+    second = np.stack([np.sin(9 * columns) / 2 + 0.5, rows * columns, 1 - rows])
+    return np.stack([first, second]).astype(np.float32)
+
+
+class TestStableDiffusion:
+    def test_the_loop_is_that_of_diffusers(self, toy_weights, machine, pictures):
+        path = toy_weights / "stable-diffusion-1.4"
+        scheduler = DDIMScheduler.from_pretrained(
+            path / "scheduler",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        )
+        pipeline = StableDiffusionImg2ImgPipeline(
+            vae=AutoencoderKL.from_pretrained(path / "vae"),
+            unet=UNet2DConditionModel.from_pretrained(path / "unet"),
+            scheduler=scheduler,
+            text_encoder=None,
+            tokenizer=None,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        rng = np.random.default_rng(0)
+        tokens = rng.standard_normal((2, 7, WIDTH)).astype(np.float32)
+        embedded = torch.from_numpy(tokens)
+
+        made = []
+        for seed in (3, 4):
+            noise = torch.randn(
+                (1, 4, 16, 16), generator=torch.Generator().manual_seed(seed)
+            )
+            init = to_latents(pipeline.vae, torch.from_numpy(pictures[:1]))
+            scheduler.set_timesteps(4)
+            start = scheduler.timesteps[1:2]
+            latents = scheduler.add_noise(init, noise, start)
+            pipeline.prepare_latents = lambda *_, latents=latents, **__: latents
+            made.append(
+                pipeline(
+                    image=torch.from_numpy(pictures[:1]),
+                    prompt_embeds=embedded[1:],
+                    negative_prompt_embeds=embedded[:1],
+                    num_inference_steps=4,
+                    strength=0.75,
+                    guidance_scale=5.0,
+                    eta=0.0,
+                    output_type="np",
+                ).images[0]
+            )
+        sampler = Sampler(pipeline.unet, pipeline.vae, scheduler, machine)
+        for seed, expected in zip((3, 4), made, strict=True):
+            own = sampler.picture(tokens, pictures[0], Sampling(4, 0.75, 5.0, 32), seed)
+            np.testing.assert_allclose(own.transpose(1, 2, 0), expected, atol=1e-4)
+        assert np.abs(made[0] - made[1]).max() > 1e-3
+
+    def test_all_there_is_to_feed_has_an_effect(self, machine, pictures):
+        space = ClipText("hidden", "stable-diffusion-1.4", machine)
+        text = space.encode([("a dog",), ("two cats",)])
+        settings = {"steps": 2, "side": 32, "strength": 0.5, "machine": machine}
+
+        def make(init, text, seed=0, **more):
+            feeds = {}
+            if init is not None:
+                feeds["init"] = Decoded(init[None], Latent())
+            if text is not None:
+                feeds["text"] = Decoded(text[None], space)
+            absent = dict.fromkeys({"init", "text"} - set(feeds))
+            options = {**settings, **absent, **more}
+            return StableDiffusion(**options).generate(feeds, seed)[0]
+
+        first = make(pictures[0], text[0])
+        for other in (
+            make(pictures[1], text[0]),
+            make(pictures[0], text[1]),
+            make(pictures[0], text[0], seed=1),
+            make(pictures[0], text[0], guidance=9.0),
+            make(pictures[0], None),
+            make(None, text[0]),
+        ):
+            assert np.abs(first - other).max() > 1e-4
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"steps": 0},
+            {"strength": 0.0},
+            {"strength": 1.5},
+            {"steps": 2, "strength": 0.1},
+            {"samples": 0},
+            {"init": None, "text": None},
+        ],
+    )
+    def test_settings_that_make_no_picture_are_refused(self, wrong):
+        with pytest.raises(ValueError, match=r"steps|strength|needed"):
+            StableDiffusion(**wrong)
+
+
+class TestVersatileDiffusion:
+    def test_upstream_still_rejects_the_mask(self):
+        # When this fails, diffusers has mended it: remove DualTransformer.
+        parameters = inspect.signature(DualTransformer2DModel.forward).parameters
+        assert "encoder_attention_mask" not in parameters
+        assert "kwargs" not in parameters
+
+    def test_the_mix_is_the_share_of_what_each_adds(self, toy_weights):
+        unet = load_unet(toy_weights / "versatile-diffusion", torch.float32)
+        block = next(m for m in unet.modules() if isinstance(m, DualTransformer))
+        rng = torch.Generator().manual_seed(0)
+        h = torch.randn((1, 16, 4, 4), generator=rng)
+        text = torch.randn((1, 3, WIDTH), generator=rng)
+        vision = torch.randn((1, 5, WIDTH), generator=rng)
+        set_mix(unet, 0.4, [3, 5])
+        with torch.no_grad():
+            mixed = block(h, torch.cat([text, vision], 1), return_dict=False)[0]
+            of_vision, of_text = (
+                network(h, encoder_hidden_states=tokens, return_dict=False)[0]
+                for network, tokens in zip(
+                    block.transformers, (vision, text), strict=True
+                )
+            )
+        expected = h + 0.4 * (of_text - h) + 0.6 * (of_vision - h)
+        torch.testing.assert_close(mixed, expected)
+
+    def test_the_text_transformers_are_those_of_the_text_unet(self, toy_weights):
+        path = toy_weights / "versatile-diffusion"
+        unet = load_unet(path, torch.float32)
+        pairs = [m for m in unet.modules() if isinstance(m, DualTransformer)]
+        assert len(pairs) == 4
+        for pair in pairs:
+            vision, text = (part.proj_in.weight for part in pair.transformers)
+            assert not torch.equal(vision, text)
+
+    @pytest.mark.parametrize("share", [0.0, 1.0])
+    def test_a_share_of_all_or_nothing_is_one_condition_alone(
+        self, machine, pictures, share
+    ):
+        text_space, vision_space = (
+            ClipText(machine=machine),
+            ClipVision(machine=machine),
+        )
+        decoded = {
+            "text": Decoded(text_space.encode([("a dog",)]), text_space),
+            "vision": Decoded(vision_space.encode(pictures[:1]), vision_space),
+        }
+        settings = {"steps": 2, "side": 32, "init": None, "machine": machine}
+        both = VersatileDiffusion(mixing=share, **settings).generate(decoded, 0)
+        kept, absent = ("text", "vision") if share else ("vision", "text")
+        only = {kept: decoded[kept]}
+        one = VersatileDiffusion(**settings, **{absent: None}).generate(only, 0)
+        np.testing.assert_allclose(both, one, atol=1e-4)
+
+    def test_thirty_seven_of_fifty_steps(self, toy_weights, machine, pictures):
+        unet = load_unet(toy_weights / "versatile-diffusion", torch.float32)
+        path = toy_weights / "versatile-diffusion"
+        sampler = Sampler.load(path, unet, machine)
+        sampler.scheduler.set_timesteps(50)
+        asked = Sampling(50, 0.75, 7.5, 32)
+        _, timesteps = sampler._beginning(
+            pictures[0], asked, torch.Generator().manual_seed(0)
+        )
+        assert len(timesteps) == 37
+        assert timesteps[0] == 721
+        assert timesteps[-1] == 1
+
+    def test_a_picture_of_no_numbers_is_told(self, toy_weights, machine, pictures):
+        path = toy_weights / "versatile-diffusion"
+        sampler = Sampler.load(path, load_unet(path, torch.float32), machine)
+        tokens = np.full((2, 2, WIDTH), np.nan, dtype=np.float32)
+        set_mix(sampler.unet, 0.5, [1, 1])
+        with pytest.raises(UserError, match="no numbers"):
+            sampler.picture(tokens, pictures[0], Sampling(2, 0.5, 7.5, 32), 0)
+
+
+class TestVdvae:
+    def test_the_published_layers(self):
+        sides = Architecture().latent_sides
+        assert len(sides) == 75
+        assert sum(16 * side**2 for side in sides[:31]) == 91168
+        assert sum(16 * side**2 for side in sides[:10]) == 5152
+        with torch.device("meta"):
+            model = VDVAE(Architecture())
+        # 125 million parameters, as the paper's table of ImageNet 64 says.
+        assert round(sum(p.numel() for p in model.parameters()) / 1e6) == 125
+        shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+        assert shapes["encoder.in_conv.weight"] == (512, 3, 3, 3)
+        assert shapes["encoder.enc_blocks.0.c2.weight"] == (128, 128, 3, 3)
+        assert shapes["encoder.enc_blocks.64.c2.weight"] == (128, 128, 1, 1)
+        assert shapes["decoder.dec_blocks.0.enc.c1.weight"] == (128, 1024, 1, 1)
+        assert shapes["decoder.dec_blocks.74.prior.c4.weight"] == (544, 128, 1, 1)
+        assert shapes["decoder.dec_blocks.3.z_proj.weight"] == (512, 16, 1, 1)
+        assert shapes["decoder.dec_blocks.3.resnet.c3.bias"] == (128,)
+        assert shapes["decoder.bias_xs.5"] == (1, 512, 64, 64)
+        assert shapes["decoder.out_net.out_conv.weight"] == (100, 512, 1, 1)
+        assert shapes["decoder.gain"] == (1, 512, 1, 1)
+
+    def test_a_form_that_is_none_is_refused(self):
+        assert parse_blocks("4x2,4d2,1") == [
+            (4, "x", 1),
+            (4, "x", 1),
+            (4, "d", 2),
+            (1, "x", 1),
+        ]
+        with pytest.raises(ValueError, match="16x9"):
+            parse_blocks("4y2")
+
+    def test_a_network_of_one_block_by_hand(self):
+        form = Architecture("2x1", "2x1", 4, 2, 0.5, 2)
+        model = fill(VDVAE(form)).double()
+        x = torch.linspace(-1, 1, 12, dtype=torch.float64).view(1, 3, 2, 2)
+        gelu = torch.nn.functional.gelu
+        # Convolutions of 1 x 1 are matrices, for sides of at most 2.
+        block = model.decoder.dec_blocks[0]
+
+        def apply(part, h):
+            for layer in (part.c1, part.c2, part.c3, part.c4):
+                matrix = layer.weight[:, :, 0, 0]
+                h = torch.einsum("oi,nihw->nohw", matrix, gelu(h))
+                h = h + layer.bias[:, None, None]
+            return h
+
+        with torch.no_grad():
+            z = model.encode(x, 1, [torch.Generator().manual_seed(7)])[0]
+            first = model.encoder.in_conv(x)
+            activation = first + apply(model.encoder.enc_blocks[0], first)
+            bias = model.decoder.bias_xs[0]
+            mean, log_scale = apply(block.enc, torch.cat([bias, activation], 1)).chunk(
+                2, 1
+            )
+            noise = torch.randn((2, 2, 2), generator=torch.Generator().manual_seed(7))
+            torch.testing.assert_close(z, mean + log_scale.exp() * noise)
+            on = apply(block.prior, bias)[:, 4:]
+            h = bias + on
+            projected = torch.einsum(
+                "oi,nihw->nohw", block.z_proj.weight[:, :, 0, 0], z
+            )
+            h = h + projected + block.z_proj.bias[:, None, None]
+            h = h + apply(block.resnet, h)
+            h = h * model.decoder.gain + model.decoder.bias
+            expected = model.decoder.out_net.sample(
+                h, [torch.Generator().manual_seed(9)]
+            )
+
+        with torch.no_grad():
+            xs = {2: bias}
+            block(xs, None, z, torch.zeros((1, 2, 2, 2), dtype=torch.float64))
+            got = model.decoder.out_net.sample(
+                xs[2] * model.decoder.gain + model.decoder.bias,
+                [torch.Generator().manual_seed(9)],
+            )
+        torch.testing.assert_close(got, expected)
+
+    def test_the_mixture_is_drawn_as_its_distribution_says(self):
+        net = MixtureNet(4)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.zero_()
+            bias = net.out_conv.bias
+            # Mixture 2 alone, with hardly any width: red 0.5, green 0.1 + 0.2 red, blue
+            # -0.3 + 0.1 red + 0.1 green.
+            bias[2] = 50.0
+            rest = bias[10:].view(3, 3, 10)
+            rest[:, 0, 2] = torch.tensor([0.5, 0.1, -0.3])
+            rest[:, 1, 2] = -20.0
+            coefficients = torch.atanh(torch.tensor([0.2, 0.1, 0.1]))
+            rest[:, 2, 2] = coefficients
+            drawn = net.sample(
+                torch.zeros(1, 4, 1, 1), [torch.Generator().manual_seed(0)]
+            )
+        red, green, blue = drawn[0, :, 0, 0].tolist()
+        assert red == pytest.approx(0.5, abs=0.02)
+        assert green == pytest.approx(0.1 + 0.2 * red, abs=0.02)
+        assert blue == pytest.approx(-0.3 + 0.1 * red + 0.1 * green, abs=0.02)
+
+    def test_what_is_decoded_has_an_effect_and_the_rest_is_drawn(
+        self, machine, pictures
+    ):
+        space = Vdvae(2, architecture=TOY_VDVAE, machine=machine).fit(pictures)
+        values = space.encode(pictures)
+        assert values.shape == (2, 4 + 4 * 16)
+        made = space.decode(values)
+        assert made.shape == pictures.shape
+        np.testing.assert_array_equal(made, space.decode(values))
+        assert np.abs(made[0] - made[1]).max() > 0.01
+        other = Vdvae(2, architecture=TOY_VDVAE, seed=1, machine=machine).fit(pictures)
+        assert np.abs(other.decode(values) - made).max() > 0.01
+
+    def test_weights_of_another_shape_are_told(self, machine, pictures):
+        wrong = {**TOY_VDVAE, "width": 32}
+        space = Vdvae(2, architecture=wrong, machine=machine).fit(pictures)
+        with pytest.raises(UserError, match="do not fit VDVAE"):
+            space.encode(pictures)
+
+
+class TestClip:
+    def test_class_and_end_tokens_are_the_models_own_embeddings(
+        self, toy_weights, machine, pictures
+    ):
+        path = toy_weights / "clip-vit-l-14"
+        model = CLIPModel.from_pretrained(path)
+        # At the size of the model, so that nothing is resized.
+        pictures = np.kron(pictures, np.ones((1, 1, 7, 7), dtype=np.float32))
+        tokens = ClipVision(machine=machine).encode(pictures)
+        mean = np.array([0.48145466, 0.4578275, 0.40821073])[:, None, None]
+        std = np.array([0.26862954, 0.26130258, 0.27577711])[:, None, None]
+        normal = torch.from_numpy(((pictures - mean) / std).astype(np.float32))
+        with torch.no_grad():
+            vision = model.vision_model(pixel_values=normal)
+            embedded = model.visual_projection(vision.pooler_output).numpy()
+        norm = np.linalg.norm(embedded, axis=1, keepdims=True)
+        assert tokens.shape == (2, 5, WIDTH)
+        np.testing.assert_allclose(tokens[:, 0], embedded / norm, atol=1e-5)
+        texts = ["a dog", "two cats"]
+        tokenizer = CLIPTokenizer.from_pretrained(path)
+        ids = tokenizer(texts, padding="max_length", max_length=12, return_tensors="pt")
+        with torch.no_grad():
+            text = model.text_model(input_ids=ids["input_ids"])
+            embedded = model.text_projection(text.pooler_output).numpy()
+        values = ClipText(machine=machine).encode([(entry,) for entry in texts])
+        ends = (ids["input_ids"] == 519).int().argmax(dim=1).tolist()
+        norm = np.linalg.norm(embedded, axis=1, keepdims=True)
+        own = np.stack([values[row, end] for row, end in enumerate(ends)])
+        np.testing.assert_allclose(own, embedded / norm, atol=1e-5)
+
+    def test_captions_are_averaged(self, machine):
+        space = ClipText(machine=machine)
+        one, other = space.encode([("a dog",), ("two cats",)])
+        both = space.encode([("a dog", "two cats")])[0]
+        np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
+
+    def test_long_captions_are_cut(self, machine):
+        assert ClipText(machine=machine).encode([("word " * 200,)]).shape[1] == 12
+
+
+class TestLatent:
+    def test_pictures_of_any_size_and_one_pixel(self, machine):
+        rng = np.random.default_rng(0)
+        for size in ((1, 1), (9, 20), (64, 64)):
+            pictures = rng.random((2, 3, *size)).astype(np.float32)
+            space = Latent(machine=machine).fit(pictures)
+            values = space.encode(pictures)
+            assert values.shape[1] == 32
+            assert space.decode(values).shape == pictures.shape
+
+    def test_a_full_autoencoder_is_scaled_as_its_diffusion_model(
+        self, toy_weights, machine, pictures
+    ):
+        model = load_autoencoder(toy_weights / "stable-diffusion-1.4")
+        there = torch.from_numpy(pictures)
+        with torch.no_grad():
+            mode = model.encode(there * 2 - 1).latent_dist.mode()
+            decoded = model.decode(mode).sample
+            latents = to_latents(model, there)
+            again = to_pictures(model, latents)
+        torch.testing.assert_close(latents, mode * 0.18215)
+        torch.testing.assert_close(again, (decoded / 2 + 0.5).clamp(0, 1))
+
+    def test_truncated_and_foreign_weights_are_told(self, tmp_path, toy_weights):
+        folder = tmp_path / "taef2"
+        folder.mkdir()
+        whole = (toy_weights / "taef2" / "taef2_encoder.pth").read_bytes()
+        (folder / "taef2_encoder.pth").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UserError, match="truncated"):
+            load_autoencoder(folder)
+        with pytest.raises(UserError, match="holds no autoencoder"):
+            load_autoencoder(tmp_path)
+        unet = toy_weights / "stable-diffusion-1.4" / "unet"
+        with pytest.raises(UserError, match="UNet2DConditionModel"):
+            load_autoencoder(unet)
+
+
+# What the extractors give for the toys' weights, which do not depend on how a library
+# draws them: a library that changes what it computes is found by it.
+GOLDEN = {
+    "latent": [0.0010934, 0.14606, 0.22175, -0.8642, -0.99238, -0.40853, 0.66765],
+    "latent-kl": [
+        0.05095,
+        0.0057394,
+        0.056536,
+        -0.067881,
+        -0.090753,
+        -0.0091303,
+        0.096712,
+    ],
+    "clip-vision": [
+        -0.48533,
+        -0.095847,
+        0.34444,
+        -0.031095,
+        -0.10632,
+        0.24019,
+        0.17648,
+    ],
+    "clip-text": [0.075046, 0.039889, 0.080291, -0.14866, -0.15315, -0.35741, 0.23002],
+    "clip-text-hidden": [
+        -1.8705,
+        -0.29101,
+        0.16783,
+        0.23889,
+        -0.46188,
+        0.10309,
+        0.78598,
+    ],
+    "vdvae": [0.35632, -0.55683, 0.3241, 1.1249, -0.38135, -0.041551, 0.76714],
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_features_of_fixed_weights_stay_what_they_were(name, machine, pictures):
+    space = {
+        "latent": Latent(machine=machine),
+        "latent-kl": Latent("stable-diffusion-1.4", machine=machine),
+        "clip-vision": ClipVision(machine=machine),
+        "clip-text": ClipText(machine=machine),
+        "clip-text-hidden": ClipText("hidden", "stable-diffusion-1.4", machine),
+        "vdvae": Vdvae(3, architecture=TOY_VDVAE, machine=machine),
+    }[name]
+    of_captions = name.startswith("clip-text")
+    items = [("a dog", "two cats"), ("grey",)] if of_captions else pictures
+    values = space.encode(items).reshape(2, -1)
+    found = [*values[0, :3], *values[1, -3:], np.abs(values).mean()]
+    np.testing.assert_allclose(found, GOLDEN[name], rtol=2e-3, atol=2e-4)
