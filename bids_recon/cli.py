@@ -135,6 +135,12 @@ def _add_pictures(group: Any) -> None:
         help="columns stimulus and file: which picture a name stands for",
     )
     group.add_argument(
+        "--prior-pictures",
+        type=absolute_path,
+        metavar="DIR",
+        help="pictures of the same kind that were never shown",
+    )
+    group.add_argument(
         "--captions",
         type=absolute_path,
         metavar="FILE",

@@ -162,6 +162,30 @@ class Targets:
         return result.T
 
 
+@dataclass(frozen=True)
+class Prior:
+    """What is known of pictures beside the trials.
+
+    Parameters
+    ----------
+    values : array of shape (n_prior, *shape)
+        The features to decode, of pictures that were never shown.
+    beside : array of shape (n_trials, n_more)
+        Other features of the picture of each training trial.
+    beside_prior : array of shape (n_prior, n_more)
+        Other features of the pictures that were never shown.
+    """
+
+    values: np.ndarray
+    beside: np.ndarray
+    beside_prior: np.ndarray
+
+    @classmethod
+    def none(cls, Y: np.ndarray) -> "Prior":
+        """Return what is known where there is nothing beside Y (n_trials, *shape)."""
+        return cls(np.empty((0, *Y.shape[1:])), np.empty((len(Y), 0)), np.empty((0, 0)))
+
+
 Scores: TypeAlias = pd.DataFrame
 """Tidy: subject session task roi recipe profile metric stimulus value."""
 

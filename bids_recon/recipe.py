@@ -53,6 +53,7 @@ class DecodeStep:
     rois: tuple[str, ...] = ()
     voxels: Method | None = None
     rescale: str | None = None
+    beside: tuple[Method, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,11 @@ def _recipe_data(name_or_path: str) -> tuple[dict[str, Any], str]:
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+        before = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        # Another method has settings of its own.
+        other = both and "name" in value and value["name"] != before.get("name")
+        merged[key] = _merge(before, value) if both and not other else value
     return merged
 
 
@@ -246,7 +250,7 @@ def _response_settings(data: Any, where: str) -> ResponseSettings:
 
 
 def _decode_step(name: str, data: Any, where: str) -> DecodeStep:
-    known = ("features", "decoder", "rois", "voxels", "rescale")
+    known = ("features", "decoder", "rois", "voxels", "rescale", "beside")
     data = _check_keys(data, known, where)
     if data.get("rescale") not in RESCALE:
         raise UserError(
@@ -268,4 +272,7 @@ def _decode_step(name: str, data: Any, where: str) -> DecodeStep:
         if data.get("voxels")
         else None,
         rescale=data.get("rescale"),
+        beside=tuple(
+            Method.parse(other, f"{where}, beside") for other in data.get("beside", ())
+        ),
     )

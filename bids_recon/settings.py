@@ -63,6 +63,7 @@ class Settings:
     stimulus_column: str | None = None
     stimulus_map: Path | None = None
     captions: Path | None = None
+    prior_pictures: Path | None = None
     trials: str | None = None
     device: str = "auto"
     n_procs: int = 1

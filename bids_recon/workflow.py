@@ -38,7 +38,8 @@ from bids_recon.stages.evaluate import evaluate_stage
 from bids_recon.stages.generate import generate_stage
 from bids_recon.stages.group import group_stage
 from bids_recon.stages.methods import check_machine, checked_recipe
-from bids_recon.stages.plan import Analysis, Plan, make_plan, memory_of
+from bids_recon.stages.plan import Analysis, Plan, memory_of
+from bids_recon.stages.planning import make_plan
 from bids_recon.stages.report import analysis_name, failure_page, report_stage
 from bids_recon.stages.responses import Variant, responses_stage
 from bids_recon.stages.rois import reference_stage, rois_stage

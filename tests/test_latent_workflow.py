@@ -170,7 +170,7 @@ def test_the_published_scale_is_marked_transductive(
     assert status == 0, said
     (facts,) = (out / "sub-01" / "recon").glob("*label-V1*toy_recon.json")
     assert json.loads(facts.read_text())["Transductive"] is True
-    assert "transductive" in (out / "sub-01.html").read_text()
+    assert "Transductive: the decoded features" in (out / "sub-01.html").read_text()
 
 
 def test_killed_while_pictures_are_made_it_goes_on_at_the_next(

@@ -13,7 +13,18 @@ from bids_recon import __version__
 from bids_recon.errors import Status, UserError
 from bids_recon.files import not_fetched, sha256_of, write_whole
 
-LIBRARIES = ("nibabel", "nilearn", "numpy", "pandas", "pybids", "scikit-learn", "scipy")
+LIBRARIES = (
+    "diffusers",
+    "nibabel",
+    "nilearn",
+    "numpy",
+    "pandas",
+    "pybids",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "transformers",
+)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,12 @@ from bids_recon.files import not_fetched, write_whole
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
 LARGEST = 10_000 * 10_000
+COLOUR = 0.02
+"""A picture whose colours differ by less has none; compression leaves that much."""
+
+ALIKE = 0.02
+"""Pictures that differ by less, root mean square, are the same picture."""
+
 SMALLEST = 8
 """Blocks are not taken for pixels where fewer than this would be left on a side."""
 
@@ -66,6 +72,10 @@ class Stimuli:
         }
         for key in keys:
             self._by_key.setdefault(key, []).append(path)
+
+    def paths(self) -> list[Path]:
+        """Return all pictures of the folder."""
+        return sorted({path for paths in self._by_key.values() for path in paths})
 
     def find(self, names: Iterable[str]) -> dict[str, Path]:
         """Return the file of each name.
@@ -191,7 +201,7 @@ def common_size(paths: Iterable[Path], max_size: int) -> tuple[int, int]:
     side among them.
     """
     paths = list(paths)
-    sizes = {_size(path) for path in paths}
+    sizes = {size_of(path) for path in paths}
     if len(sizes) > 1:
         side = min(max_size, *(min(size) for size in sizes))
         return side, side
@@ -202,7 +212,8 @@ def common_size(paths: Iterable[Path], max_size: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _size(path: Path) -> tuple[int, int]:
+def size_of(path: Path) -> tuple[int, int]:
+    """Return the height and width of a picture."""
     try:
         with _opened(path) as picture:
             return picture.height, picture.width
@@ -242,6 +253,32 @@ def _sized(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
         method = Image.Resampling.BOX if whole else Image.Resampling.BICUBIC
         picture = picture.resize((width, height), method)
     return (np.asarray(picture, dtype=np.float32) / 255).transpose(2, 0, 1)
+
+
+def is_grey(pictures: np.ndarray) -> bool:
+    """Tell whether all pictures (n, 3, H, W) have no colour."""
+    return bool(np.ptp(pictures, axis=1).max(initial=0) < COLOUR)
+
+
+def equal_to_any(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Tell which pictures are one of others, but for what saving and scaling change.
+
+    Parameters
+    ----------
+    pictures : array of shape (n, 3, H, W)
+    others : array of shape (m, 3, H, W)
+
+    Returns
+    -------
+    array of shape (n,), bool
+        Whether the root mean squared difference from any is below ``ALIKE``.
+    """
+    a, b = (
+        part.reshape(len(part), -1).astype(np.float64) for part in (pictures, others)
+    )
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+    squares -= 2 * a @ b.T
+    return (squares / a.shape[1] < ALIKE**2).any(axis=1)
 
 
 def load_pictures(

@@ -4,6 +4,9 @@ from types import MappingProxyType
 
 DECODERS = MappingProxyType(
     {
+        "encoding_inversion": (
+            "bids_recon.decoders.encoding_inversion:EncodingInversion"
+        ),
         "ridge": "bids_recon.decoders.ridge:Ridge",
         "sgd": "bids_recon.decoders.sgd:SGD",
         "sparse": "bids_recon.decoders.sparse:Sparse",

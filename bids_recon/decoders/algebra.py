@@ -4,7 +4,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_factor, cho_solve
 
 from bids_recon.machine import Machine
 
@@ -83,7 +83,7 @@ class Algebra:
     def eigh(self, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return eigenvalues, ascending, and eigenvectors of a symmetric K."""
         if self.device is None or self.device.type == "mps":
-            return eigh(K, overwrite_a=True, check_finite=False, driver="evd")
+            return np.linalg.eigh(K)
         import torch
 
         values, vectors = torch.linalg.eigh(torch.from_numpy(K).to(self.device))

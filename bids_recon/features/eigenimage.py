@@ -1,10 +1,21 @@
 """Scores on the principal components of the training pictures."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from sklearn.decomposition import PCA
+
+
+def _components(pictures: np.ndarray, n_components: float) -> np.ndarray:
+    """Return principal components (n_components, 3 H W) of pictures (n, 3, H, W)."""
+    if np.ptp(pictures, axis=1).max() > 0:
+        flat = pictures.reshape(len(pictures), -1)
+        return PCA(n_components, svd_solver="full").fit(flat).components_
+    # Grey pictures say the same in each colour: a third of the numbers will do.
+    grey = pictures[:, 0].reshape(len(pictures), -1)
+    found = PCA(n_components, svd_solver="full").fit(grey).components_
+    return np.tile(found, 3) / np.sqrt(3)
 
 
 @dataclass
@@ -19,6 +30,8 @@ class Eigenimage:
     """
 
     n_components: float = 0.99
+    widened: ClassVar[bool] = True
+    """Learns from pictures that were never shown, too, where there are any."""
 
     def __post_init__(self) -> None:
         if self.n_components <= 0:
@@ -26,7 +39,8 @@ class Eigenimage:
 
     def fit(self, pictures: np.ndarray) -> Self:
         """Learn components from distinct training pictures (n, 3, H, W)."""
-        flat = np.asarray(pictures, dtype=np.float64).reshape(len(pictures), -1)
+        pictures = np.asarray(pictures, dtype=np.float64)
+        flat = pictures.reshape(len(pictures), -1)
         most = min(len(flat) - 1, flat.shape[1])
         wanted = self.n_components
         if most < 1 or np.ptp(flat, axis=0).max() < 1e-9:
@@ -35,9 +49,12 @@ class Eigenimage:
             self.mean_ = flat.mean(axis=0)
         else:
             n_components = min(int(wanted), most) if wanted >= 1 else wanted
-            solver = PCA(n_components, svd_solver="full").fit(flat)
-            self.components_, self.mean_ = solver.components_, solver.mean_
+            self.components_ = _components(pictures, n_components)
+            self.mean_ = flat.mean(axis=0)
         self.shape_ = pictures.shape[1:]
+        left = flat - self.mean_
+        left -= (left @ self.components_.T) @ self.components_
+        self.left_out_ = (left**2).mean(axis=0)
         return self
 
     def encode(self, pictures: np.ndarray) -> np.ndarray:
@@ -45,7 +62,21 @@ class Eigenimage:
         flat = np.asarray(pictures, dtype=np.float64).reshape(len(pictures), -1)
         return ((flat - self.mean_) @ self.components_.T).astype(np.float32)
 
+    def linear(self, values: np.ndarray) -> np.ndarray:
+        """Return pictures (n, 3, H, W), whose values may leave [0, 1]."""
+        flat = values.astype(np.float64) @ self.components_ + self.mean_
+        return flat.reshape(-1, *self.shape_).astype(np.float32)
+
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Return pictures (n, 3, H, W), clipped to [0, 1]."""
-        flat = values.astype(np.float64) @ self.components_ + self.mean_
-        return np.clip(flat, 0, 1).reshape(-1, *self.shape_).astype(np.float32)
+        return np.clip(self.linear(values), 0, 1)
+
+    def deviation(self, covariance: np.ndarray) -> np.ndarray:
+        """Return the standard deviation of each pixel, (3, H, W).
+
+        That of pictures within the components comes from the covariance
+        (n_components, n_components) of scores; what the components leave out of the
+        pictures they were learned from adds to it.
+        """
+        within = ((covariance @ self.components_) * self.components_).sum(axis=0)
+        return np.sqrt(within + self.left_out_).reshape(self.shape_)

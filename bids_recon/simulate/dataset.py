@@ -45,6 +45,8 @@ class Experiment:
         Whether the events name pictures at random, so that nothing can be decoded.
     seed : int
         Of all of it.
+    n_prior : int
+        How many more pictures, which nobody sees, are written to ``sourcedata/prior``.
     """
 
     pictures: str = "digits"
@@ -55,6 +57,7 @@ class Experiment:
     noise: float = 1.0
     shuffled: bool = False
     seed: int = 0
+    n_prior: int = 0
 
     def __post_init__(self) -> None:
         if self.pictures not in PICTURES:
@@ -79,8 +82,14 @@ def simulate_dataset(folder: Path, experiment: Experiment) -> None:
             Status.CANNOT_WRITE,
         )
     rng = np.random.default_rng(experiment.seed)
-    pictures, names = PICTURES[experiment.pictures](experiment.n_pictures, rng)
+    n_pictures = experiment.n_pictures
+    drawn, drawn_names = PICTURES[experiment.pictures](
+        n_pictures + experiment.n_prior, rng
+    )
+    pictures, names = drawn[:n_pictures], drawn_names[:n_pictures]
     _write_root(folder, experiment, pictures, names)
+    prior = folder / "sourcedata" / "prior"
+    _write_pictures(prior, drawn[n_pictures:], drawn_names[n_pictures:])
     for number in range(experiment.n_participants):
         subject = f"{number + 1:02d}"
         own = np.random.default_rng([experiment.seed, number + 1])
@@ -92,11 +101,7 @@ def simulate_dataset(folder: Path, experiment: Experiment) -> None:
 def _write_root(
     folder: Path, experiment: Experiment, pictures: np.ndarray, names: list[str]
 ) -> None:
-    stimuli = folder / "stimuli" / experiment.pictures
-    stimuli.mkdir(parents=True)
-    for picture, name in zip(pictures, names, strict=True):
-        pixels = (picture * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(stimuli / f"{name}.png")
+    _write_pictures(folder / "stimuli" / experiment.pictures, pictures, names)
     _json(
         folder / "dataset_description.json",
         {
@@ -130,6 +135,13 @@ def _write_root(
             "GeneratedBy": [{"Name": "bids-recon simulate"}],
         }
         _json(folder / "derivatives" / name / "dataset_description.json", description)
+
+
+def _write_pictures(folder: Path, pictures: np.ndarray, names: list[str]) -> None:
+    for picture, name in zip(pictures, names, strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (picture * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
 
 
 def _write_regions(folder: Path, subject: str, brain: Brain) -> None:

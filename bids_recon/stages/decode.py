@@ -6,6 +6,7 @@ decoder. Where a generator learns too, training trials are decoded out of fold f
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors.numpy import save_file
 
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.provenance import Record, Sidecar, checksums
-from bids_recon.datatypes import Decoder, FeatureSpace, Targets
+from bids_recon.datatypes import Decoder, FeatureSpace, Prior, Targets
 from bids_recon.decoders.folds import inner_folds
 from bids_recon.decoders.state import state_of
 from bids_recon.engine import Result
@@ -38,8 +39,10 @@ from bids_recon.stages.methods import (
     generator_class,
     machine_of,
     space_of,
+    uses_prior,
 )
 from bids_recon.stages.plan import Analysis, Plan
+from bids_recon.stages.posterior import posterior_path, prior_of, write_posterior
 from bids_recon.stages.rescale import rescale
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import roi_path
@@ -51,9 +54,15 @@ OUT_OF_FOLD = 5
 def fit_space(
     step: DecodeStep, gallery: Gallery, training: np.ndarray, machine: Machine
 ) -> FeatureSpace:
-    """Fit a feature space to the distinct training pictures."""
+    """Fit a feature space to the distinct training pictures.
+
+    A space that is widened learns from pictures that were never shown, too.
+    """
     space = space_of(step, machine)
-    return space.fit(gallery.pictures[np.unique(training)])
+    pictures = gallery.pictures[np.unique(training)]
+    if getattr(space, "widened", False) and len(gallery.prior):
+        pictures = np.concatenate([pictures, gallery.prior])
+    return space.fit(pictures)
 
 
 class StepDecoder:
@@ -71,6 +80,8 @@ class StepDecoder:
         Features of the training trials.
     machine : Machine
         Where to compute.
+    prior : Prior, optional
+        What is known of pictures beside them, for a decoder that uses it.
     """
 
     def __init__(
@@ -80,9 +91,10 @@ class StepDecoder:
         data: FoldData,
         Y: Targets,
         machine: Machine,
+        prior: Prior | None = None,
     ) -> None:
         self.step, self.region, self.data = step, region, data
-        self.Y, self.machine = Y, machine
+        self.Y, self.machine, self.prior = Y, machine, prior
         self.X = _columns(data.train.values, region)
 
     def decode(
@@ -94,14 +106,15 @@ class StepDecoder:
         """
         voxels = self._select(np.arange(len(self.X)))
         self.X = _columns(self.X, voxels)
-        X_test = _columns(_columns(self.data.test.values, self.region), voxels)
+        self.X_test = _columns(_columns(self.data.test.values, self.region), voxels)
         self.decoder = decoder_of(self.step, self.machine)
         if before is not None and hasattr(self.decoder, "equations"):
             same = self.X.shape == before.X.shape and np.array_equal(self.X, before.X)
             if same and hasattr(before.decoder, "equations"):
                 self.X, self.decoder.equations = before.X, before.decoder.equations
-        self._fit(self.decoder, self.X, self.Y, self.data.groups)
-        write_whole(out, partial(predict_to, self.decoder, X_test, self.Y.shape[1:]))
+        self._fit(self.decoder, self.X, np.arange(len(self.X)))
+        shape, counts = self.Y.shape[1:], self.n_repeats
+        write_whole(out, partial(predict_to, self.decoder, self.X_test, shape, counts))
         chosen = np.flatnonzero(self.region)[voxels]
         return {"voxels_used": chosen, **state_of(self.decoder)}
 
@@ -131,18 +144,29 @@ class StepDecoder:
             voxels = self._select(train)
             decoder = decoder_of(self.step, self.machine)
             X = _columns(whole[train], voxels)
-            self._fit(decoder, X, self.Y[train], self.data.groups[train])
+            self._fit(decoder, X, train)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "predicted.npy")
                 X_out = _columns(whole[held_out], voxels)
-                predict_to(decoder, X_out, self.Y.shape[1:], path)
+                ones = np.ones(len(held_out))
+                predict_to(decoder, X_out, self.Y.shape[1:], ones, path)
                 yield held_out, np.load(path, mmap_mode="r")
 
-    def _fit(
-        self, decoder: Decoder, X: np.ndarray, Y: Targets, groups: np.ndarray
-    ) -> None:
+    @property
+    def n_repeats(self) -> np.ndarray:
+        """How many trials each test response is the mean of, (n_test,)."""
+        trials = self.data.test.trials
+        one = np.ones(len(trials))
+        return trials["n_repeats"].to_numpy(float) if "n_repeats" in trials else one
+
+    def _fit(self, decoder: Decoder, X: np.ndarray, rows: np.ndarray) -> None:
+        """Fit a decoder to some training trials, whose responses are X."""
+        Y, groups = self.Y[rows], self.data.groups[rows]
         streams = getattr(decoder, "streams", False)
-        decoder.fit(X, Y if streams else np.asarray(Y), groups)
+        more = {}
+        if self.prior is not None:
+            more["prior"] = replace(self.prior, beside=self.prior.beside[rows])
+        decoder.fit(X, Y if streams else np.asarray(Y), groups, **more)
 
     def _select(self, trials: np.ndarray) -> np.ndarray:
         """Return the voxels chosen on some training trials."""
@@ -156,9 +180,16 @@ class StepDecoder:
 
 
 def predict_to(
-    decoder: Decoder, X: np.ndarray, shape: tuple[int, ...], path: Path
+    decoder: Decoder,
+    X: np.ndarray,
+    shape: tuple[int, ...],
+    n_repeats: np.ndarray,
+    path: Path,
 ) -> None:
     """Write what a decoder predicts, block by block where it can."""
+    if getattr(decoder, "uses_prior", False):
+        np.save(path, decoder.predict(X, n_repeats))
+        return
     if not getattr(decoder, "streams", False):
         np.save(path, decoder.predict(X))
         return
@@ -211,8 +242,9 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
     material, machine = load_material(plan, analysis), machine_of(plan.settings)
     states: dict[str, np.ndarray] = {}
+    learned: dict[str, object] = {}
     for fold in material.split.folds:
-        states |= _decode_fold(plan, analysis, material, fold, learns, machine)
+        states |= _decode_fold(plan, analysis, material, fold, learns, machine, learned)
     write_whole(path, lambda part: save_file(states, part))
     describe = {
         "Description": (
@@ -222,6 +254,7 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
         "Recipe": analysis.recipe.source,
         "Split": material.split.rule,
         "SplitDescription": material.split.sentence,
+        "Learned": learned,
     }
     sidecar.write(record, describe, [], machine.used)
     return Result(True, reason)
@@ -245,7 +278,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
             "split": plan.settings.split,
         },
         inputs={
-            **plan.checksums(list(plan.pictures.values())),
+            **plan.checksums([*plan.pictures.values(), *plan.prior]),
             **checksums(local),
         },
         seed=plan.settings.seed,
@@ -264,13 +297,17 @@ def _decode_fold(
     fold: Fold,
     learns: bool,
     machine: Machine,
+    learned: dict[str, object],
 ) -> dict[str, np.ndarray]:
     data = fold_data(material, fold, analysis.recipe)
     states, before = {}, None
     for name, step in analysis.recipe.decode.items():
-        space = fit_space(step, material.gallery, data.train_picture, machine)
-        Y = material.gallery.targets(space, data.train_picture)
-        own = StepDecoder(step, material.region[name], data, Y, machine)
+        gallery, training = material.gallery, data.train_picture
+        space = fit_space(step, gallery, training, machine)
+        Y, prior = gallery.targets(space, training), None
+        if uses_prior(step):
+            prior = prior_of(step, gallery, space, training, machine)
+        own = StepDecoder(step, material.region[name], data, Y, machine, prior)
         test = decoded_path(plan, analysis, fold, name, "test")
         state = own.decode(test, before)
         if step.rescale:
@@ -278,6 +315,12 @@ def _decode_fold(
         if learns:
             own.decode_out_of_fold(decoded_path(plan, analysis, fold, name, "train"))
         before = own
+        path = posterior_path(plan, analysis, fold, name)
+        path.unlink(missing_ok=True)
+        if prior is not None and hasattr(space, "deviation"):
+            write_posterior(path, own.decoder, space, own.X_test, own.n_repeats)
+        if prior is not None:
+            learned[f"{fold.name}/{name}"] = own.decoder.learned()
         states |= {
             f"{fold.name}/{name}/{key}": _plain(value) for key, value in state.items()
         }

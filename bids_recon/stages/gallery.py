@@ -13,7 +13,7 @@ import numpy as np
 from bids_recon.datatypes import FeatureSpace, Targets
 from bids_recon.files import write_whole
 from bids_recon.recipe import Recipe
-from bids_recon.stages.plan import Plan, load_plan_pictures
+from bids_recon.stages.plan import Plan, load_plan_pictures, load_prior
 
 logger = logging.getLogger("bids_recon")
 
@@ -33,17 +33,34 @@ class Gallery:
         Of each; empty where there are none.
     cache : Path, optional
         The folder in which the features of pretrained spaces are kept.
+    unseen : array of shape (n_prior, 3, H, W), optional
+        Pictures that were never shown.
     """
 
     pictures: np.ndarray
     captions: tuple[tuple[str, ...], ...] = ()
     cache: Path | None = None
+    unseen: np.ndarray | None = None
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Pictures that were never shown (n_prior, 3, H, W); often none."""
+        return self.pictures[:0] if self.unseen is None else self.unseen
 
     @classmethod
     def of(cls, plan: Plan, recipe: Recipe) -> "Gallery":
         """Return the pictures of a plan at a recipe's size."""
+        pictures = load_plan_pictures(plan, recipe)
         captions = tuple(plan.captions.values())
-        return cls(load_plan_pictures(plan, recipe), captions, plan.work / "features")
+        unseen = load_prior(plan, pictures) if plan.prior else None
+        return cls(pictures, captions, plan.work / "features", unseen)
+
+    def prior_features(self, space: FeatureSpace) -> np.ndarray:
+        """Return the features of pictures that were never shown, (n_prior, *shape)."""
+        if len(self.prior) and getattr(space, "pretrained", False):
+            return Gallery(self.prior, (), self.cache)._kept(space)
+        shape = space.encode(self.pictures[:1]).shape[1:]
+        return space.encode(self.prior) if len(self.prior) else np.empty((0, *shape))
 
     def targets(self, space: FeatureSpace, picture: np.ndarray) -> Targets:
         """Return the features of the picture of each trial.

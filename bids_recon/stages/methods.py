@@ -104,6 +104,12 @@ def weights_of(recipe: Recipe) -> list[str]:
     return sorted({method.weights for method in methods if hasattr(method, "machine")})
 
 
+def uses_prior(step: DecodeStep) -> bool:
+    """Tell whether a step's decoder wants to know pictures that were never shown."""
+    decoder = load(DECODERS, "decoder", step.decoder.name)
+    return getattr(decoder, "uses_prior", False)
+
+
 def reads_captions(step: DecodeStep) -> bool:
     """Tell whether a step's features are of captions."""
     space = load(FEATURES, "feature space", step.features.name)

@@ -28,8 +28,10 @@ from bids_recon.reports.fragments import (
 )
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_path
-from bids_recon.stages.generate import recon_files
+from bids_recon.stages.folds import trials_and_split
+from bids_recon.stages.generate import listing, recon_files
 from bids_recon.stages.plan import Analysis, Plan
+from bids_recon.stages.posterior import draw_posterior, posterior_steps
 from bids_recon.stages.responses import Variant, load_responses, response_files
 from bids_recon.stages.rois import load_mask, reference_path
 
@@ -156,6 +158,12 @@ def _of_analysis(plan: Plan, analysis: Analysis) -> dict[str, Callable[[Path], N
     pieces["recon"] = lambda part: figures.save(
         figures.seen_and_reconstructed(_ranked(plan, analysis)), part
     )
+    trials, split = trials_and_split(plan, analysis.recipe)
+    if posterior_steps(plan, analysis, split):
+        listed = listing(trials, split, analysis.recipe)
+        pieces["posterior"] = lambda part: draw_posterior(
+            plan, analysis, listed, split, part
+        )
     if learned:
         pieces["weights"] = lambda part: figures.save(
             figures.combination_weights(learned), part
@@ -203,7 +211,15 @@ def _heading(plan: Plan, analysis: Analysis) -> str:
         ),
         "Picture size": "{} x {} pixels".format(*sidecar["PictureSize"]),
     }
+    if sidecar["BidsRecon"]["Weights"]:
+        facts["Pretrained weights"] = ", ".join(sidecar["BidsRecon"]["Weights"])
     text = title + pairs(facts)
+    if sidecar["Transductive"]:
+        text += paragraph(
+            "Transductive: the decoded features of each test trial were scaled by "
+            "those of all test trials.",
+            "warning",
+        )
     if sidecar["SharesPictures"]:
         text += paragraph(
             "The pictures that were tested were also learned on, in other trials.",

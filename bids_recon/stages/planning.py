@@ -1,0 +1,152 @@
+"""Find and check all that a participant's stages will read."""
+
+from collections import Counter
+
+import pandas as pd
+
+from bids_recon.dataset.derivatives import camel_case
+from bids_recon.dataset.events import read_events
+from bids_recon.dataset.images import describe_grid, open_image, same_grid
+from bids_recon.dataset.layout import Dataset, Run
+from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_events
+from bids_recon.dataset.trial_tables import read_trial_table
+from bids_recon.datatypes import TRIAL_COLUMNS
+from bids_recon.errors import UserError
+from bids_recon.recipe import Recipe
+from bids_recon.settings import RoiSet, Settings
+from bids_recon.stages.methods import reads_captions
+from bids_recon.stages.plan import Analysis, Plan, RunPlan
+from bids_recon.stages.shown import with_captions, with_pictures, with_prior
+
+BRAIN = RoiSet("brain", ())
+
+
+def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Plan:
+    """Find and check all that a participant's stages will read.
+
+    Raises
+    ------
+    UserError
+        If something is missing or does not fit together.
+    """
+    settings = dataset.settings
+    runs = find_runs(dataset, subject)
+    without = runs_without_events(dataset, subject, runs)
+    notes = list(dataset.notes)
+    if without:
+        notes.append(f"{without} runs without events were left out.")
+    if runs[0].given:
+        notes.append("Single-trial responses that others estimated were read.")
+    planned, dropped = [], Counter()
+    for run in runs:
+        plan, counts = _plan_run(run, settings)
+        planned.append(plan)
+        dropped.update(counts)
+    notes += [f"{count} {what}." for what, count in sorted(dropped.items())]
+    _check_grids(planned)
+    folder = settings.stimuli or settings.bids_dir / "stimuli"
+    plan = Plan(
+        settings=settings,
+        subject=subject,
+        runs=tuple(planned),
+        pictures={},
+        roi_files=tuple(find_roi_files(dataset, subject)),
+        analyses=tuple(
+            analysis for recipe in recipes for analysis in _analyses(recipe, settings)
+        ),
+        links={**dataset.links, "stimuli": folder},
+        notes=tuple(notes),
+    )
+    plan = with_pictures(plan, folder)
+    if any(reads_captions(s) for recipe in recipes for s in recipe.decode.values()):
+        plan = with_captions(plan, folder)
+    return with_prior(plan) if settings.prior_pictures else plan
+
+
+def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
+    image = open_image(run.bold)
+    if len(image.shape) != 4:
+        raise UserError(
+            f"{run.bold}: expected a 4-D image, found one of shape {image.shape}."
+        )
+    dropped: Counter[str] = Counter()
+    n_volumes = image.shape[3]
+    if run.given:
+        trials = read_trial_table(run, n_volumes, settings.stimulus_column)
+        return RunPlan(run, trials, n_volumes, 0.0, 0.0), dropped
+    repetition_time = _repetition_time(run, image)
+    events = read_events(run.table, settings.stimulus_column, settings.trials)
+    table = pd.concat([events.trials, events.nuisance], ignore_index=True)
+    late = table["onset"] >= n_volumes * repetition_time
+    if late.any():
+        dropped["events begin after the end of their run and were dropped"] += int(
+            late.sum()
+        )
+    table = table[~late].reset_index(drop=True)
+    for name in ("session", "task", "run"):
+        table[name] = run.entities.get(name, "n/a")
+    table = table[[*TRIAL_COLUMNS, *(c for c in table if c not in TRIAL_COLUMNS)]]
+    start_time = float(run.metadata.get("StartTime", 0.0))
+    return RunPlan(run, table, n_volumes, repetition_time, start_time), dropped
+
+
+def _repetition_time(run: Run, image: object) -> float:
+    header = image.header
+    seconds = {"msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1], 1.0)
+    in_header = float(header.get_zooms()[3]) * seconds
+    in_sidecar = run.metadata.get("RepetitionTime")
+    if in_sidecar is None:
+        if in_header <= 0:
+            raise UserError(
+                f"{run.bold}: neither its sidecar (RepetitionTime) nor its header says "
+                "how long a volume takes. Add RepetitionTime to the JSON sidecar."
+            )
+        return in_header
+    try:
+        in_sidecar = float(in_sidecar)
+    except (TypeError, ValueError):
+        in_sidecar = -1.0
+    if in_sidecar <= 0:
+        raise UserError(
+            f"{run.bold}: RepetitionTime in its sidecar is "
+            f"{run.metadata['RepetitionTime']!r}; expected seconds above 0."
+        )
+    # A header of 0 or 1 without a unit was never filled in.
+    unset = in_header <= 0 or (
+        in_header == 1.0 and header.get_xyzt_units()[1] == "unknown"
+    )
+    if not unset and abs(in_header - in_sidecar) > 0.01 * in_sidecar:
+        raise UserError(
+            f"{run.bold}: the sidecar says that a volume takes {in_sidecar:g} s, the "
+            f"header {in_header:g} s. Mend the one that is wrong."
+        )
+    return in_sidecar
+
+
+def _check_grids(plans: list[RunPlan]) -> None:
+    first = open_image(plans[0].run.bold)
+    for plan in plans[1:]:
+        image = open_image(plan.run.bold)
+        if not same_grid(first, image):
+            raise UserError(
+                f"{plan.run.bold}: its grid ({describe_grid(image)}) is not that of "
+                f"{plans[0].run.bold.name} ({describe_grid(first)}). All runs of a "
+                "participant must be on one grid: have fMRIPrep resample them to one "
+                "space, or select runs with --session-label, --task-id or --run-id."
+            )
+
+
+def _analyses(recipe: Recipe, settings: Settings) -> list[Analysis]:
+    sets = {roi.name: roi for roi in settings.roi_sets}
+    if recipe.rois:
+        # A region that the recipe asks for is a set of --roi, or a label as it is.
+        rois = {
+            name: tuple(sets.get(roi, RoiSet(roi, (roi,))) for roi in step.rois)
+            or (BRAIN,)
+            for name, step in recipe.decode.items()
+        }
+        return [Analysis(recipe, camel_case(" ".join(recipe.rois)), rois)]
+    return [
+        Analysis(recipe, roi.name, dict.fromkeys(recipe.decode, (roi,)))
+        for roi in sets.values() or (BRAIN,)
+    ]

@@ -1,0 +1,130 @@
+"""The pictures of a plan: those shown, their captions, and such as nobody saw."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bids_recon.dataset.captions import find_captions
+from bids_recon.dataset.stimuli import (
+    Stimuli,
+    equal_to_any,
+    is_grey,
+    read_picture,
+    size_of,
+)
+from bids_recon.errors import Status, UserError
+from bids_recon.stages.methods import without_captions
+from bids_recon.stages.plan import Plan, load_plan_pictures, load_prior
+
+
+def with_pictures(plan: Plan, folder: Path) -> Plan:
+    """Find the pictures of all trials, and give equal pictures one name."""
+    shown = pd.concat([run.trials for run in plan.runs], ignore_index=True)
+    names = shown.loc[shown["role"].isin(("trial", "repeat")), "stimulus"].dropna()
+    if names.empty:
+        roles = dict(Counter(shown["role"]))
+        raise UserError(
+            f"sub-{plan.subject}: none of its events shows a picture; found "
+            f"{roles or 'no trials at all'}. Say which rows are trials with --trials "
+            "EXPRESSION and which column names the picture with --stimulus-column "
+            "NAME.",
+            Status.NOTHING_SELECTED,
+        )
+    stimuli = Stimuli(folder, plan.settings.stimulus_map)
+    found = stimuli.find(sorted(names.unique()))
+    digests = plan.checksums(sorted(set(found.values())))
+    canonical: dict[str, str] = {}
+    by_content: dict[str, Path] = {}
+    for name, path in found.items():
+        first = by_content.setdefault(digests[plan.uri(path)], path)
+        canonical[name] = first.relative_to(folder).as_posix()
+    twins = len(set(found.values())) - len(by_content)
+    notes = plan.notes
+    if twins:
+        notes += (
+            f"{twins} pictures equal another one under a different name; they count "
+            "as the same picture.",
+        )
+    runs = tuple(
+        replace(
+            run,
+            trials=run.trials.assign(
+                stimulus=run.trials["stimulus"].map(lambda n: canonical.get(n, n))
+            ),
+        )
+        for run in plan.runs
+    )
+    pictures = {
+        path.relative_to(folder).as_posix(): path for path in by_content.values()
+    }
+    return replace(
+        plan, runs=runs, pictures=dict(sorted(pictures.items())), notes=notes
+    )
+
+
+def with_captions(plan: Plan, folder: Path) -> Plan:
+    """Find the captions of all pictures, and let recipes go without where none are."""
+    trials = pd.concat([run.trials for run in plan.runs], ignore_index=True)
+    captions = find_captions(plan.pictures, trials, folder, plan.settings.captions)
+    if captions:
+        return replace(plan, captions=captions)
+    analyses, notes = [], list(plan.notes)
+    for analysis in plan.analyses:
+        recipe = without_captions(analysis.recipe)
+        if recipe is not None:
+            analysis = replace(
+                analysis,
+                recipe=recipe,
+                rois={name: analysis.rois[name] for name in recipe.decode},
+            )
+            note = (
+                f"There are no captions of the pictures: the recipe {recipe.name} goes "
+                "without them. Give them with --captions FILE."
+            )
+            notes += [note] if note not in notes else []
+        analyses.append(analysis)
+    return replace(plan, analyses=tuple(analyses), notes=tuple(notes))
+
+
+def with_prior(plan: Plan) -> Plan:
+    """Find pictures that were never shown, and leave out what equals one shown.
+
+    Raises
+    ------
+    UserError
+        If the folder holds none.
+    """
+    folder = plan.settings.prior_pictures
+    paths = Stimuli(folder).paths()
+    if not paths:
+        raise UserError(
+            f"{folder}: holds no pictures. --prior-pictures names a folder of pictures "
+            "of the kind that was shown.",
+            Status.NO_INPUT,
+        )
+    plan = replace(plan, prior=tuple(paths), links={**plan.links, "prior": folder})
+    pictures = load_plan_pictures(plan, plan.analyses[0].recipe)
+    prior = load_prior(plan, pictures)
+    fresh = ~equal_to_any(prior, pictures)
+    sizes = {size_of(path) for path in paths} - {
+        size_of(path) for path in plan.pictures.values()
+    }
+    notes = [f"{int(fresh.sum())} pictures that were never shown serve as prior."]
+    if not fresh.all():
+        notes.append(
+            f"{int((~fresh).sum())} pictures of {folder.name} equal one that was shown "
+            "and were left out."
+        )
+    if sizes:
+        notes.append(
+            "Prior pictures of another size were brought to that of the shown."
+        )
+    if is_grey(pictures) and not is_grey(
+        np.stack([read_picture(p, (8, 8)) for p in paths])
+    ):
+        notes.append("Prior pictures in colour were made grey, as those shown are.")
+    kept = tuple(path for path, own in zip(paths, fresh, strict=True) if own)
+    return replace(plan, prior=kept, notes=(*plan.notes, *notes))
