@@ -37,6 +37,8 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/lss.py
 	$(BIN)/python tests/benchmarks/identification.py
 	$(BIN)/python tests/benchmarks/startup.py
+	$(BIN)/python tests/benchmarks/bayes.py
+	$(BIN)/python tests/benchmarks/ridge.py
 
 clean:
 	rm -rf $(VENV) demo docs/_build

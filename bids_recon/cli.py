@@ -161,7 +161,8 @@ def _add_method(group: Any) -> None:
         nargs="+",
         action="extend",
         metavar="NAME|FILE",
-        help="methods: eigenimage (default), miyawaki2008, or a file of your own",
+        help="methods: eigenimage (default), bayes, miyawaki2008, tiny-latent and "
+        "more, or a file of your own",
     )
     group.add_argument(
         "--roi",

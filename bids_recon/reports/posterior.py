@@ -48,7 +48,8 @@ def posterior_figure(shown: Sequence[Shown], coverage: Mapping[float, float]) ->
     rows = ["seen", "posterior mean", "deviation"]
     rows += [f"known picture {n + 1}" for n in range(n_exemplars)]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.35 * len(shown) + 2.2, 1.5 * len(rows) + 0.8))
+        size = (1.35 * len(shown) + 1.8, 1.5 * len(rows) + 0.6)
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(rows), len(shown), squeeze=False)
         for column, one in enumerate(shown):
             pictures = [one.seen, one.mean, one.deviation, *one.exemplars]
@@ -61,7 +62,8 @@ def posterior_figure(shown: Sequence[Shown], coverage: Mapping[float, float]) ->
             axes[0, column].set_title(one.title, fontsize=8)
         for row, name in enumerate(rows):
             axes[row, 0].set_ylabel(name, fontsize=8)
-        figure.colorbar(scale, ax=list(axes[2]), shrink=0.8, label="pixel value")
+        bar = figure.colorbar(scale, ax=axes, shrink=0.25, aspect=10)
+        bar.set_label("deviation, in pixel values", fontsize=8)
         held = ", ".join(
             f"{100 * level:.0f} % intervals: {100 * share:.0f} %"
             for level, share in coverage.items()
