@@ -153,6 +153,16 @@ class Targets:
         """Return some targets of every trial, (n_trials, n_columns)."""
         return self.pictures_columns(columns)[self.rows]
 
+    def thinned(self, most: int) -> np.ndarray:
+        """Return evenly spaced targets of every trial, (n_trials, n), n <= most."""
+        step = -(-self.n_targets // most)
+        parts = []
+        # Some trials at a time, so that a file is never in memory as a whole.
+        for start in range(0, len(self.rows), 256):
+            values = fresh(self.values)[self.rows[start : start + 256]]
+            parts.append(values.reshape(len(values), -1)[:, ::step])
+        return np.concatenate(parts)
+
     def gather(self, weights: np.ndarray) -> np.ndarray:
         """Sum weights (n, n_trials) of trials that showed the same picture."""
         if np.array_equal(self.rows, np.arange(len(self.values))):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ def _is_whole(weights: Weights, place: Path) -> bool:
 def _in_hub_cache(weights: Weights) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    for name in ("model_index.json", "config.json", "unet/config.json"):
+    for name in ("config.json", "unet/config.json", "image_unet/config.json"):
         found = try_to_load_from_cache(
             str(weights.hub), name, revision=weights.revision
         )
@@ -251,6 +252,13 @@ def check(weights: Weights, weights_dir: Path | None) -> Path | None:
             own = path / file_name(url) if weights.is_folder else path
             _check_file(weights, url, own)
     return path
+
+
+def stamp_of(path: Path) -> str:
+    """Return what changes when weights change: names and sizes of their files."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    sizes = {file.name: file.stat().st_size for file in files if file.is_file()}
+    return sha256(repr(sorted(sizes.items())).encode()).hexdigest()[:16]
 
 
 def provenance_of(weights: Weights, path: Path) -> str:

@@ -113,7 +113,8 @@ def read_recipes(settings: Settings) -> tuple[Recipe, ...]:
         for profile in recipe.profiles:
             read_profile(profile)
     recipes = tuple(checked_recipe(recipe) for recipe in recipes)
-    if not (settings.dry_run or settings.reports_only):
+    computes = {"decode", "generate"} & set(settings.stages)
+    if computes and not (settings.dry_run or settings.reports_only):
         check_machine(recipes, settings)
     return recipes
 

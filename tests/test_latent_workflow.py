@@ -203,6 +203,26 @@ def test_killed_while_pictures_are_made_it_goes_on_at_the_next(
     assert not [name for name in first if first[name] != second[name]]
 
 
+def test_other_weights_of_the_same_name_are_used_anew(
+    run, photographs, toy_weights, tmp_path
+):
+    weights = tmp_path / "weights"
+    shutil.copytree(toy_weights / "taef2", weights / "taef2")
+    arguments = [
+        *(photographs, tmp_path / "out", "participant", "--recipe", "tiny-latent"),
+        *("--weights-dir", weights, "--split", "kfold:4", "--roi", "V1=V1"),
+    ]
+    assert run(*arguments)[0] == 0
+    _, said = run(*arguments)
+    assert "decode: up to date" in said
+    path = weights / "taef2" / "taef2_encoder.pth"
+    state = torch.load(path, weights_only=True)
+    torch.save({key: value.float() for key, value in state.items()}, path)
+    _, said = run(*arguments)
+    assert "tiny-latent V1 decode: done" in said
+    assert "settings changed: weights" in said
+
+
 def test_pictures_of_other_settings_are_not_taken_over(
     run, photographs, toy_weights, toy_recipe, tmp_path
 ):

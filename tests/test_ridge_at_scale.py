@@ -173,6 +173,9 @@ def test_targets_know_their_trials(problem):
     np.testing.assert_array_equal(
         np.asarray(Y[np.array([3, 20])]), Y.values[Y.rows[[3, 20]]]
     )
+    thin = Y.thinned(5)
+    np.testing.assert_array_equal(thin, np.asarray(Y).reshape(30, -1)[:, ::3])
+    assert Y.thinned(12).shape == (30, 12)
     weights = np.random.default_rng(1).standard_normal((2, 30))
     flat = np.asarray(Y).reshape(30, -1)
     gathered = Y.gather(weights) @ Y.values.reshape(12, -1)

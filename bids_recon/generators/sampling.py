@@ -1,4 +1,23 @@
-"""What diffusion models are asked for, checked before anything is loaded."""
+"""What diffusion models have in common: their numbers, and one picture per trial."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bids_recon.datatypes import Decoded
+
+
+def each_trial(
+    decoded: dict[str, Decoded], make: Callable[[dict[str, np.ndarray]], np.ndarray]
+) -> np.ndarray:
+    """Make a picture of the features of each trial, (n_trials, 3, side, side)."""
+    n_trials = len(next(iter(decoded.values())).values)
+    return np.stack(
+        [
+            make({need: part.values[row] for need, part in decoded.items()})
+            for row in range(n_trials)
+        ]
+    )
 
 
 def check_sampling(steps: int, strength: float, samples: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bids_recon.datatypes import Decoded
-from bids_recon.generators.sampling import check_sampling
+from bids_recon.generators.sampling import check_sampling, each_trial
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class StableDiffusion:
         if self._sampler is None:
             self._load()
         asked = Sampling(self.steps, self.strength, self.guidance, self.side)
-        made = []
-        for row in range(len(next(iter(decoded.values())).values)):
-            one = {need: part.values[row] for need, part in decoded.items()}
+
+        def make(one: dict[str, np.ndarray]) -> np.ndarray:
             tokens = np.stack([self._nothing, one.get("text", self._nothing)])
-            made.append(self._sampler.picture(tokens, one.get("init"), asked, seed))
-        return np.stack(made)
+            return self._sampler.picture(tokens, one.get("init"), asked, seed)
+
+        return each_trial(decoded, make)
 
     def _load(self) -> None:
         """Load the model once, after the embedding of no text."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bids_recon.datatypes import Decoded
-from bids_recon.generators.sampling import check_sampling
+from bids_recon.generators.sampling import check_sampling, each_trial
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:
@@ -81,12 +81,13 @@ class VersatileDiffusion:
         if self._sampler is None:
             self._load(decoded)
         asked = Sampling(self.steps, self.strength, self.guidance, self.side)
-        made = []
-        for row in range(len(next(iter(decoded.values())).values)):
-            one = {need: part.values[row] for need, part in decoded.items()}
-            tokens = self._tokens(one)
-            made.append(self._sampler.picture(tokens, one.get("init"), asked, seed))
-        return np.stack(made)
+
+        def make(one: dict[str, np.ndarray]) -> np.ndarray:
+            return self._sampler.picture(
+                self._tokens(one), one.get("init"), asked, seed
+            )
+
+        return each_trial(decoded, make)
 
     def _load(self, decoded: dict[str, Decoded]) -> None:
         """Load the model once, after the embeddings of no text and no picture."""

@@ -40,6 +40,7 @@ from bids_recon.stages.methods import (
     machine_of,
     space_of,
     uses_prior,
+    weights_stamps,
 )
 from bids_recon.stages.plan import Analysis, Plan
 from bids_recon.stages.posterior import posterior_path, prior_of, write_posterior
@@ -273,6 +274,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
             "responses": source.get("responses", {}),
             "pictures": recipe.picture_size,
             "decode": source["decode"],
+            "weights": weights_stamps(recipe, plan.settings),
             "captions": [list(own) for own in plan.captions.values()],
             "generator_learns": generator_learns(recipe),
             "split": plan.settings.split,

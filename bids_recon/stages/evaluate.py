@@ -24,7 +24,7 @@ from bids_recon.evaluation.spurious import (
 from bids_recon.recipe import Recipe
 from bids_recon.stages.decode import decoded_path, fit_space
 from bids_recon.stages.folds import trials_and_split
-from bids_recon.stages.gallery import Gallery
+from bids_recon.stages.gallery import COMPARED, Gallery
 from bids_recon.stages.generate import listing, n_samples, recon_files
 from bids_recon.stages.maker import limit_path, limits_of, seed_of
 from bids_recon.stages.methods import feeds_of, generator_class, machine_of
@@ -217,7 +217,8 @@ def check_spurious(
         training = _flat(gallery.targets(space, known))
         picture = plan.positions(own)
         true = _flat(gallery.targets(space, picture))
-        decoded = np.load(decoded_path(plan, analysis, fold, name, "test"))
+        path = decoded_path(plan, analysis, fold, name, "test")
+        decoded = np.load(path, mmap_mode="r")
         category = None if named is None else named.loc[own].to_numpy(str)
         folds.append(
             Decodings(
@@ -244,4 +245,4 @@ def named_categories(trials: Trials) -> pd.Series | None:
 
 
 def _flat(features: np.ndarray | Targets) -> np.ndarray:
-    return np.asarray(features, dtype=np.float64).reshape(len(features), -1)
+    return Targets.of(features).thinned(COMPARED).astype(np.float64)

@@ -14,8 +14,12 @@ from bids_recon.datatypes import FeatureSpace, Targets
 from bids_recon.files import write_whole
 from bids_recon.recipe import Recipe
 from bids_recon.stages.plan import Plan, load_plan_pictures, load_prior
+from bids_recon.weights import stamp_of
 
 logger = logging.getLogger("bids_recon")
+
+COMPARED = 4096
+"""Features that pictures are compared by, where a space has more."""
 
 SAY_EVERY = 30.0
 """Seconds between two lines on how far a long computation is."""
@@ -84,17 +88,14 @@ class Gallery:
 
     def _digest(self, space: FeatureSpace) -> str:
         digest = sha256(repr(space).encode())
-        digest.update(_stamp(space.machine.weights(space.weights)).encode())
+        digest.update(stamp_of(space.machine.weights(space.weights)).encode())
         digest.update(repr(self.captions).encode())
-        for picture in self.pictures:
-            digest.update(np.ascontiguousarray(picture).tobytes())
+        if isinstance(self.pictures, np.memmap):
+            # The name of the file says what is in it.
+            digest.update(Path(self.pictures.filename).name.encode())
+        else:
+            digest.update(np.ascontiguousarray(self.pictures).tobytes())
         return digest.hexdigest()[:16]
-
-
-def _stamp(path: Path) -> str:
-    """Return what changes when weights change: names and sizes of files."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return " ".join(f"{file.name}:{file.stat().st_size}" for file in files)
 
 
 def encode_to(path: Path, space: FeatureSpace, items: object) -> None:

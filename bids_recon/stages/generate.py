@@ -31,7 +31,7 @@ from bids_recon.stages.folds import (
     trials_and_split,
 )
 from bids_recon.stages.maker import LIMITS, Maker, limit_path, limits_of
-from bids_recon.stages.methods import generator_of, machine_of
+from bids_recon.stages.methods import generator_of, machine_of, weights_stamps
 from bids_recon.stages.plan import Analysis, Plan
 
 
@@ -150,6 +150,7 @@ def _record(plan: Plan, analysis: Analysis, split: Split) -> Record:
             "generate": recipe.generate.as_data(),
             "decode": recipe.source["decode"],
             "recovery": recipe.recovery,
+            "weights": weights_stamps(recipe, plan.settings),
         },
         inputs=checksums((decoder_path(plan, analysis), *decoded)),
         seed=plan.settings.seed,

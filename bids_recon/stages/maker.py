@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.stimuli import at_size, save_picture
-from bids_recon.datatypes import Decoded, FeatureSpace
+from bids_recon.datatypes import Decoded, FeatureSpace, Targets
 from bids_recon.errors import UserError
 from bids_recon.evaluation.metrics import correlation_matrix
 from bids_recon.evaluation.splits import Fold
@@ -17,7 +17,7 @@ from bids_recon.machine import Machine
 from bids_recon.recipe import Recipe
 from bids_recon.stages.decode import decoded_path, fit_space
 from bids_recon.stages.folds import Material, fold_pictures
-from bids_recon.stages.gallery import teller
+from bids_recon.stages.gallery import COMPARED, teller
 from bids_recon.stages.methods import feeds_of, generator_of
 from bids_recon.stages.plan import Analysis, Plan, derive_seed
 
@@ -192,8 +192,8 @@ class Maker:
         def nearest() -> np.ndarray:
             known = np.unique(train_picture)
             part = test[next(iter(test))]
-            features = np.asarray(gallery.targets(part.space, known))
-            return known[_nearest(np.asarray(part.values), features)]
+            features = gallery.targets(part.space, known).thinned(COMPARED)
+            return known[_nearest(Targets.of(part.values).thinned(COMPARED), features)]
 
         makers = {"recovery": recovery, "nearest": nearest}
         for kind in limits_of(self.recipe):

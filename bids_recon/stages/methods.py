@@ -11,7 +11,7 @@ from bids_recon.machine import MEM_MB, Machine
 from bids_recon.recipe import DecodeStep, Recipe, with_steps, without_feeds
 from bids_recon.registry import build, load
 from bids_recon.settings import Settings
-from bids_recon.weights import absent, find, weights_called
+from bids_recon.weights import absent, find, stamp_of, weights_called
 
 
 def machine_of(settings: Settings) -> Machine:
@@ -102,6 +102,15 @@ def weights_of(recipe: Recipe) -> list[str]:
     methods.append(generator_of(recipe, Machine()))
     # Others have weights of another kind, such as those of patch sizes.
     return sorted({method.weights for method in methods if hasattr(method, "machine")})
+
+
+def weights_stamps(recipe: Recipe, settings: Settings) -> dict[str, str]:
+    """Return what tells the weights of a recipe from others of the same names."""
+    found = {
+        name: find(weights_called(name), settings.weights_dir)
+        for name in weights_of(recipe)
+    }
+    return {name: stamp_of(path) for name, path in found.items() if path}
 
 
 def uses_prior(step: DecodeStep) -> bool:
