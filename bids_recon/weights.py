@@ -75,6 +75,12 @@ class Weights:
         return tuple(file_name(url) for url in self.urls) if self.is_folder else ()
 
     @property
+    def described(self) -> str:
+        """Its name, size and licence."""
+        size = f"{self.size} MB, " if self.size else ""
+        return f"{self.name} ({size}{self.licence})"
+
+    @property
     def absent(self) -> str:
         """A sentence for where it is needed and not there."""
         return absent([self])
@@ -94,9 +100,7 @@ def first_digits(url: str) -> str | None:
 
 def absent(missing: list[Weights]) -> str:
     """Say which weights are missing and the one command that fetches them."""
-    named = ", ".join(
-        f"{w.name} ({f'{w.size} MB, ' if w.size else ''}{w.licence})" for w in missing
-    )
+    named = ", ".join(weights.described for weights in missing)
     names = " ".join(weights.name for weights in missing)
     return (
         f"The weights {named} are not here. Fetch them with: bids-recon-weights fetch "

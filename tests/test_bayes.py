@@ -346,7 +346,7 @@ class TestPriorPictures:
 
     @pytest.mark.parametrize(
         ("make", "told"),
-        [(False, "there is no folder"), (True, "holds no pictures")],
+        [(False, "is no folder"), (True, "holds no pictures")],
     )
     def test_no_pictures_are_told(self, run, digits, tmp_path, make, told):
         prior = tmp_path / "prior"

@@ -241,6 +241,16 @@ def test_pictures_of_other_settings_are_not_taken_over(
     assert all(before[name] != after[name] for name in before)
 
 
+def test_a_dry_run_says_which_weights(run, photographs, toy_weights, tmp_path):
+    status, said = run(
+        *(photographs, tmp_path / "out", "participant", "--dry-run"),
+        *("--recipe", "brain-diffuser", "tiny-latent", "--weights-dir", toy_weights),
+    )
+    assert status == 0
+    assert "weights taef2 (5 MB, MIT): here" in said
+    assert "weights versatile-diffusion (10620 MB, MIT): here" in said
+
+
 class TestBadInput:
     def test_absent_weights_are_told_before_anything_runs(
         self, run, photographs, tmp_path, monkeypatch

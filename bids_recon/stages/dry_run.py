@@ -3,8 +3,10 @@
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.errors import UserError
 from bids_recon.settings import RoiSet
+from bids_recon.stages.methods import weights_of
 from bids_recon.stages.plan import Plan
 from bids_recon.stages.rois import region
+from bids_recon.weights import find, weights_called
 
 
 def describe(plan: Plan) -> str:
@@ -25,6 +27,12 @@ def describe(plan: Plan) -> str:
             f"  recipe {analysis.recipe.name}: responses by "
             f"{plan.estimator(analysis.recipe).name}, voxels: {voxels}"
         )
+        for name in weights_of(analysis.recipe):
+            weights = weights_called(name)
+            here = find(weights, plan.settings.weights_dir) is not None
+            lines.append(
+                f"    weights {weights.described}: {'here' if here else 'not here'}"
+            )
     lines += [f"  note: {note}" for note in plan.notes]
     return "\n".join(lines)
 

@@ -150,7 +150,9 @@ def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
     train = material.responses.where(fold.train)
     test = material.responses.where(fold.test)
     scaler = Standardizer(settings.standardize).fit(train.values, train.trials)
-    train, test = _scaled(train, scaler), _scaled(test, scaler)
+    # One after the other, so that only one side is held twice.
+    train = _scaled(train, scaler)
+    test = _scaled(test, scaler)
     rows = fold.train
     if settings.average_train:
         train, rows = train.average(), _kept(material, fold.train)

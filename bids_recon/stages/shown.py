@@ -95,14 +95,14 @@ def with_prior(plan: Plan) -> Plan:
     Raises
     ------
     UserError
-        If the folder holds none.
+        If there is no such folder, or it holds none.
     """
     folder = plan.settings.prior_pictures
-    paths = Stimuli(folder).paths()
+    paths = Stimuli(folder).paths() if folder.is_dir() else []
     if not paths:
         raise UserError(
-            f"{folder}: holds no pictures. --prior-pictures names a folder of pictures "
-            "of the kind that was shown.",
+            f"{folder}: {'holds no pictures' if folder.is_dir() else 'is no folder'}. "
+            "--prior-pictures names a folder of pictures of the kind that was shown.",
             Status.NO_INPUT,
         )
     plan = replace(plan, prior=tuple(paths), links={**plan.links, "prior": folder})
