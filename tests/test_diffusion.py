@@ -11,6 +11,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.models import AutoencoderKL, DualTransformer2DModel
+from PIL import Image
 from toys import TOY_VDVAE, WIDTH, fill
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -129,10 +130,26 @@ class TestStableDiffusion:
         ):
             assert np.abs(first - other).max() > 1e-4
 
+    def test_a_fixed_picture_is_begun_with(self, machine, pictures, tmp_path):
+        path = tmp_path / "first.png"
+        pixels = (pictures[0] * 255).round().astype(np.uint8).transpose(1, 2, 0)
+        Image.fromarray(pixels).save(path)
+        space = ClipText("hidden", "stable-diffusion-1.4", machine)
+        text = {"text": Decoded(space.encode([("a dog",)]), space)}
+        given = {**text, "init": Decoded(pixels.transpose(2, 0, 1)[None] / 255, None)}
+        settings = {"steps": 2, "side": 32, "strength": 0.5, "machine": machine}
+        fixed = StableDiffusion(init=None, fixed_init=str(path), **settings)
+        expected = StableDiffusion(**settings).generate(given, 0)
+        np.testing.assert_allclose(fixed.generate(text, 0), expected, atol=1e-5)
+        path.write_text("no picture")
+        with pytest.raises(UserError, match=r"first\.png: not a picture"):
+            fixed.generate(text, 0)
+
     @pytest.mark.parametrize(
         "wrong",
         [
             {"steps": 0},
+            {"fixed_init": "x.png"},
             {"strength": 0.0},
             {"strength": 1.5},
             {"steps": 2, "strength": 0.1},
@@ -141,7 +158,7 @@ class TestStableDiffusion:
         ],
     )
     def test_settings_that_make_no_picture_are_refused(self, wrong):
-        with pytest.raises(ValueError, match=r"steps|strength|needed"):
+        with pytest.raises(ValueError, match=r"steps|strength|needed|fixed_init"):
             StableDiffusion(**wrong)
 
 

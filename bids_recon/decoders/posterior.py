@@ -14,6 +14,9 @@ from bids_recon.decoders.encoding import (
 )
 from bids_recon.decoders.ridge import Ridge
 
+SUM_WEIGHT = 1e3
+"""Of the condition that weights sum to one, beside errors of about one."""
+
 LEAST = 1e-6
 """Of a feature's variance, as a share of the largest."""
 
@@ -166,9 +169,11 @@ def convex_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     truth : array of shape (n, n_features)
         What was true.
     """
-    # A row of large weight holds the sum at one.
     flat = predicted.reshape(len(predicted), -1).T
-    weight = 1e3 * max(np.sqrt((flat**2).sum()), 1e-12)
-    design = np.vstack([flat, np.full(len(predicted), weight)])
-    found = nnls(design, np.append(truth.ravel(), weight))[0]
+    scale = np.linalg.norm(flat)
+    if scale == 0:
+        return np.full(len(predicted), 1 / len(predicted))
+    # A row of large weight holds the sum at one.
+    design = np.vstack([flat / scale, np.full(len(predicted), SUM_WEIGHT)])
+    found = nnls(design, np.append(truth.ravel() / scale, SUM_WEIGHT))[0]
     return found / found.sum()

@@ -3,8 +3,29 @@
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from bids_recon.datatypes import Decoded
+from bids_recon.errors import Status, UserError
+
+
+def fixed_picture(path: str) -> np.ndarray:
+    """Read the picture that every trial begins with, (3, H, W) in [0, 1].
+
+    Raises
+    ------
+    UserError
+        If the file is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    except OSError as error:
+        raise UserError(
+            f"fixed_init: {path}: not a picture that can be read ({error}).",
+            Status.NO_INPUT,
+        ) from error
+    return values.transpose(2, 0, 1) / 255
 
 
 def each_trial(
@@ -20,13 +41,19 @@ def each_trial(
     )
 
 
-def check_sampling(steps: int, strength: float, samples: int) -> None:
-    """Check the numbers of a sampling loop.
+def check_sampling(
+    steps: int,
+    strength: float,
+    samples: int,
+    init: str | None = None,
+    fixed_init: str | None = None,
+) -> None:
+    """Check what a sampling loop is asked for.
 
     Raises
     ------
     ValueError
-        If no step or no picture would be made.
+        If no step or no picture would be made, or it is to begin with two.
     """
     if steps < 1 or samples < 1:
         raise ValueError(f"steps and samples are at least 1, not {steps} and {samples}")
@@ -35,3 +62,5 @@ def check_sampling(steps: int, strength: float, samples: int) -> None:
             f"strength is above 0 and at most 1, and leaves a step; {strength} of "
             f"{steps} steps does not"
         )
+    if init is not None and fixed_init is not None:
+        raise ValueError("fixed_init is for where init is null")

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bids_recon.datatypes import Decoded
-from bids_recon.generators.sampling import check_sampling, each_trial
+from bids_recon.generators.sampling import (
+    check_sampling,
+    each_trial,
+    fixed_picture,
+)
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ class StableDiffusion:
         Of pictures.
     samples : int
         How many pictures are made for each trial.
+    fixed_init : str or None
+        The file of a picture that every trial begins with, where ``init`` is ``None``.
     machine : Machine
         Where to compute.
 
@@ -52,6 +58,7 @@ class StableDiffusion:
     guidance: float = 5.0
     side: int = 512
     samples: int = 1
+    fixed_init: str | None = None
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     needs: ClassVar[tuple[str, ...]] = ("init", "text")
     as_pictures: ClassVar[tuple[str, ...]] = ("init",)
@@ -60,7 +67,9 @@ class StableDiffusion:
     def __post_init__(self) -> None:
         if self.init is None and self.text is None:
             raise ValueError("init or text is needed, or both")
-        check_sampling(self.steps, self.strength, self.samples)
+        check_sampling(
+            self.steps, self.strength, self.samples, self.init, self.fixed_init
+        )
         self._sampler: Sampler | None = None
 
     def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:
@@ -70,10 +79,11 @@ class StableDiffusion:
         if self._sampler is None:
             self._load()
         asked = Sampling(self.steps, self.strength, self.guidance, self.side)
+        fixed = fixed_picture(self.fixed_init) if self.fixed_init else None
 
         def make(one: dict[str, np.ndarray]) -> np.ndarray:
             tokens = np.stack([self._nothing, one.get("text", self._nothing)])
-            return self._sampler.picture(tokens, one.get("init"), asked, seed)
+            return self._sampler.picture(tokens, one.get("init", fixed), asked, seed)
 
         return each_trial(decoded, make)
 

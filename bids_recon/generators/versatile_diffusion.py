@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bids_recon.datatypes import Decoded
-from bids_recon.generators.sampling import check_sampling, each_trial
+from bids_recon.generators.sampling import (
+    check_sampling,
+    each_trial,
+    fixed_picture,
+)
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:
@@ -43,6 +47,8 @@ class VersatileDiffusion:
         Of pictures.
     samples : int
         How many pictures are made for each trial.
+    fixed_init : str or None
+        The file of a picture that every trial begins with, where ``init`` is ``None``.
     machine : Machine
         Where to compute.
 
@@ -61,6 +67,7 @@ class VersatileDiffusion:
     guidance: float = 7.5
     side: int = 512
     samples: int = 1
+    fixed_init: str | None = None
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     needs: ClassVar[tuple[str, ...]] = ("init", "text", "vision")
     as_pictures: ClassVar[tuple[str, ...]] = ("init",)
@@ -69,7 +76,9 @@ class VersatileDiffusion:
     def __post_init__(self) -> None:
         if self.text is None and self.vision is None:
             raise ValueError("text or vision is needed, or both")
-        check_sampling(self.steps, self.strength, self.samples)
+        check_sampling(
+            self.steps, self.strength, self.samples, self.init, self.fixed_init
+        )
         if not 0 <= self.mixing <= 1:
             raise ValueError(f"mixing is between 0 and 1, not {self.mixing}")
         self._sampler: Sampler | None = None
@@ -81,10 +90,11 @@ class VersatileDiffusion:
         if self._sampler is None:
             self._load(decoded)
         asked = Sampling(self.steps, self.strength, self.guidance, self.side)
+        fixed = fixed_picture(self.fixed_init) if self.fixed_init else None
 
         def make(one: dict[str, np.ndarray]) -> np.ndarray:
             return self._sampler.picture(
-                self._tokens(one), one.get("init"), asked, seed
+                self._tokens(one), one.get("init", fixed), asked, seed
             )
 
         return each_trial(decoded, make)

@@ -118,6 +118,8 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     learned = {}
     maker = Maker(plan, analysis, material, machine)
     for fold in split.folds:
+        maker.first_pictures(fold)
+    for fold in split.folds:
         rows = table[table["split"] == fold.name]
         found = maker.make(fold, rows, files.folder)
         if found:
@@ -167,7 +169,7 @@ def begin(files: ReconFiles, record: Record, work: Path) -> None:
     files.folder.mkdir(parents=True, exist_ok=True)
     if not note.is_file() or note.read_text() != text:
         remove_others(files.folder, ())
-        for kind in LIMITS:
+        for kind in (*LIMITS, "pictures"):
             for path in work.glob(f"*_{kind}.npy"):
                 path.unlink()
         files.sidecar.unlink(missing_ok=True)

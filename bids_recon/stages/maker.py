@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +79,7 @@ class Maker:
             Where pictures go.
         """
         train_picture, test_picture = fold_pictures(self.material, fold, self.recipe)
-        gallery = self.material.gallery
-        spaces = {
-            name: fit_space(
-                self.recipe.decode[name], gallery, train_picture, self.machine
-            )
-            for name in set(self.feeds.values())
-        }
+        gallery, spaces = self.material.gallery, self._spaces(train_picture)
         test = self._decoded(fold, "test", spaces)
         learned = None
         if hasattr(self.generator, "fit"):
@@ -93,13 +88,56 @@ class Maker:
             learned = self.generator.learned(test)
         self._limits(fold, test, train_picture, test_picture)
         if getattr(self.generator, "one_by_one", False):
-            self._one_by_one(fold, self._with_pictures(test, fold), rows, folder)
+            self._one_by_one(fold, self._with_first_pictures(test, fold), rows, folder)
         else:
             seed = seed_of(self.plan, self.recipe, fold.name)
             made = self.generator.generate(test, seed)
             for name, picture in zip(rows["image"], made, strict=True):
                 save_picture(picture, folder / name)
         return learned
+
+    def first_pictures(self, fold: Fold) -> None:
+        """Make the pictures that the generator begins with, where they are not there.
+
+        Those of all folds are made before the generator loads its networks, so that
+        there are never two on the device.
+        """
+        train_picture, _ = fold_pictures(self.material, fold, self.recipe)
+        spaces = self._spaces(train_picture)
+        for need in getattr(self.generator, "as_pictures", ()):
+            name, path = self.feeds.get(need), self._first_path(fold, need)
+            if name is not None and not path.is_file():
+                made = spaces[name].decode(self._values(fold, name, "test"))
+                write_whole(path, lambda part, made=made: np.save(part, made))
+
+    def _first_path(self, fold: Fold, need: str) -> Path:
+        folder = self.plan.work / f"{self.analysis.desc}_{self.analysis.label}"
+        return folder / f"{fold.name}_{need}_pictures.npy"
+
+    def _with_first_pictures(
+        self, decoded: dict[str, Decoded], fold: Fold
+    ) -> dict[str, Decoded]:
+        """Put first pictures in the place of the features that they were made of."""
+        return {
+            need: replace(
+                part, values=np.load(self._first_path(fold, need), mmap_mode="r")
+            )
+            if need in getattr(self.generator, "as_pictures", ())
+            else part
+            for need, part in decoded.items()
+        }
+
+    def _spaces(self, train_picture: np.ndarray) -> dict[str, FeatureSpace]:
+        """Return the feature spaces that feed the generator, as fitted in a fold."""
+        return {
+            name: fit_space(
+                self.recipe.decode[name],
+                self.material.gallery,
+                train_picture,
+                self.machine,
+            )
+            for name in set(self.feeds.values())
+        }
 
     def _decoded(
         self, fold: Fold, side: str, spaces: Mapping[str, FeatureSpace]
@@ -119,25 +157,6 @@ class Maker:
                 "responses (see the page, or the statmap files) hold any?"
             )
         return values
-
-    def _with_pictures(
-        self, decoded: dict[str, Decoded], fold: Fold
-    ) -> dict[str, Decoded]:
-        """Turn what the generator wants as pictures into pictures, all at once.
-
-        The networks that do it are gone before the generator loads its own.
-        """
-        result = dict(decoded)
-        for need in set(getattr(self.generator, "as_pictures", ())) & set(decoded):
-            part = decoded[need]
-            folder = self.plan.work / f"{self.analysis.desc}_{self.analysis.label}"
-            path = folder / f"{fold.name}_{need}_pictures.npy"
-            write_whole(
-                path,
-                lambda new, part=part: np.save(new, part.space.decode(part.values)),
-            )
-            result[need] = Decoded(np.load(path, mmap_mode="r"), part.space)
-        return result
 
     def _one_by_one(
         self,
