@@ -260,9 +260,10 @@ def check(weights: Weights, weights_dir: Path | None) -> Path | None:
 
 def stamp_of(path: Path) -> str:
     """Return what changes when weights change: names and sizes of their files."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    sizes = {file.name: file.stat().st_size for file in files if file.is_file()}
-    return sha256(repr(sorted(sizes.items())).encode()).hexdigest()[:16]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()] or [path]
+    # Folders of a model hold files of the same name.
+    sizes = [(str(file.relative_to(path)), file.stat().st_size) for file in files]
+    return sha256(repr(sizes).encode()).hexdigest()[:16]
 
 
 def provenance_of(weights: Weights, path: Path) -> str:

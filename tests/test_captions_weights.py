@@ -19,6 +19,7 @@ from bids_recon.weights import (
     find,
     known_weights,
     provenance_of,
+    stamp_of,
     weights_called,
 )
 
@@ -146,6 +147,14 @@ class TestWeights:
         note.parent.mkdir(parents=True)
         note.write_text("def456\netag\n")
         assert provenance_of(weights, fetched) == f"{weights.hub} revision def456"
+
+    def test_a_stamp_tells_files_of_one_name_apart(self, tmp_path):
+        for folder in ("unet", "vae"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "model.safetensors").write_bytes(b"12345")
+        before = stamp_of(tmp_path)
+        (tmp_path / "unet" / "model.safetensors").write_bytes(b"123456")
+        assert stamp_of(tmp_path) != before
 
     def test_the_hubs_cache_is_looked_into(self, tmp_path, monkeypatch):
         import huggingface_hub

@@ -21,6 +21,15 @@ def pictures():
     return np.random.default_rng(0).random((12, 3, 5, 6)).astype(np.float32)
 
 
+def test_grey_pictures_have_as_many_components_as_pixels_at_most():
+    rng = np.random.default_rng(0)
+    pictures = grey(rng.random((30, 3, 3)))
+    space = Eigenimage(n_components=20).fit(pictures)
+    assert space.components_.shape == (9, 27)
+    again = space.decode(space.encode(pictures))
+    np.testing.assert_allclose(again, pictures, atol=1e-5)
+
+
 def test_eigenimage_is_principal_component_analysis(pictures):
     space = Eigenimage(n_components=4).fit(pictures)
     flat = pictures.reshape(12, -1).astype(np.float64)

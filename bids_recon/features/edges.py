@@ -5,7 +5,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 from skimage.feature import hog
-from sklearn.decomposition import PCA
+
+from bids_recon.features.components import principal_components
 
 CELLS = 7
 """Cells on a side, where pictures are large enough for two pixels a cell."""
@@ -34,17 +35,8 @@ class Edges:
     def fit(self, pictures: np.ndarray) -> Self:
         """Learn components from distinct training pictures (n, 3, H, W)."""
         flat = self._histograms(pictures)
-        most = min(len(flat) - 1, flat.shape[1])
-        if most < 1 or np.ptp(flat, axis=0).max() < 1e-9:
-            self.components_, self.mean_ = (
-                np.zeros((1, flat.shape[1])),
-                flat.mean(axis=0),
-            )
-            return self
-        wanted = self.n_components
-        n_components = min(int(wanted), most) if wanted >= 1 else wanted
-        solver = PCA(n_components, svd_solver="full").fit(flat)
-        self.components_, self.mean_ = solver.components_, solver.mean_
+        self.components_ = principal_components(flat, self.n_components)
+        self.mean_ = flat.mean(axis=0)
         return self
 
     def encode(self, pictures: np.ndarray) -> np.ndarray:

@@ -4,18 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
-from sklearn.decomposition import PCA
 
-
-def _components(pictures: np.ndarray, n_components: float) -> np.ndarray:
-    """Return principal components (n_components, 3 H W) of pictures (n, 3, H, W)."""
-    if np.ptp(pictures, axis=1).max() > 0:
-        flat = pictures.reshape(len(pictures), -1)
-        return PCA(n_components, svd_solver="full").fit(flat).components_
-    # Grey pictures say the same in each colour: a third of the numbers will do.
-    grey = pictures[:, 0].reshape(len(pictures), -1)
-    found = PCA(n_components, svd_solver="full").fit(grey).components_
-    return np.tile(found, 3) / np.sqrt(3)
+from bids_recon.features.components import principal_components
 
 
 @dataclass
@@ -41,16 +31,14 @@ class Eigenimage:
         """Learn components from distinct training pictures (n, 3, H, W)."""
         pictures = np.asarray(pictures, dtype=np.float64)
         flat = pictures.reshape(len(pictures), -1)
-        most = min(len(flat) - 1, flat.shape[1])
-        wanted = self.n_components
-        if most < 1 or np.ptp(flat, axis=0).max() < 1e-9:
-            # One picture, or all alike: the mean is all there is.
-            self.components_ = np.zeros((1, flat.shape[1]))
-            self.mean_ = flat.mean(axis=0)
+        if np.ptp(pictures, axis=1).max() > 0:
+            self.components_ = principal_components(flat, self.n_components)
         else:
-            n_components = min(int(wanted), most) if wanted >= 1 else wanted
-            self.components_ = _components(pictures, n_components)
-            self.mean_ = flat.mean(axis=0)
+            # Grey pictures say the same in each colour: a third of the numbers will do.
+            grey = pictures[:, 0].reshape(len(pictures), -1)
+            found = principal_components(grey, self.n_components)
+            self.components_ = np.tile(found, 3) / np.sqrt(3)
+        self.mean_ = flat.mean(axis=0)
         self.shape_ = pictures.shape[1:]
         left = flat - self.mean_
         left -= (left @ self.components_.T) @ self.components_
