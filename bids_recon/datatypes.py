@@ -101,6 +101,15 @@ def fresh(values: np.ndarray) -> np.ndarray:
     return np.lib.format.open_memmap(values.filename, mode=mode)
 
 
+def column_blocks(n_rows: int, n_columns: int, n_values: int) -> list[slice]:
+    """Return columns, so many at a time that about ``n_values`` stand in a block."""
+    width = max(1, n_values // max(n_rows, 1))
+    return [
+        slice(start, min(start + width, n_columns))
+        for start in range(0, n_columns, width)
+    ]
+
+
 @dataclass(frozen=True)
 class Targets:
     """The features of the picture of each trial.

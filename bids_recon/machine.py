@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bids_recon.errors import Status, UserError
-from bids_recon.weights import find, provenance_of, weights_called
+from bids_recon.weights import Weights, find, provenance_of, weights_called
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,14 @@ SMALL_DEVICE = 10 * 2**30
 
 MEM_MB = 2000
 """What batches are made for where nothing is said."""
+
+
+class AbsentWeightsError(UserError):
+    """Pretrained weights that are needed are not here."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__(weights.absent, Status.NO_INPUT)
+        self.name = weights.name
 
 
 @dataclass
@@ -47,13 +55,13 @@ class Machine:
 
         Raises
         ------
-        UserError
+        AbsentWeightsError
             If they are not here: what to do.
         """
         weights = weights_called(name)
         path = find(weights, self.weights_dir)
         if path is None:
-            raise UserError(weights.absent, Status.NO_INPUT)
+            raise AbsentWeightsError(weights)
         if name not in self.used:
             self.used[name] = provenance_of(weights, path)
         return path

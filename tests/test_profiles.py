@@ -16,7 +16,7 @@ from bids_recon import score, weights_command
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.errors import UserError
 from bids_recon.evaluation.identification import two_way_of_originals
-from bids_recon.evaluation.judge import AbsentWeightsError, Judge
+from bids_recon.evaluation.judge import Judge
 from bids_recon.evaluation.metrics import ssim
 from bids_recon.evaluation.profiles import (
     KINDS,
@@ -28,6 +28,7 @@ from bids_recon.evaluation.profiles import (
 )
 from bids_recon.evaluation.scores import Reconstructed
 from bids_recon.evaluation.scores import score as score_profile
+from bids_recon.machine import AbsentWeightsError
 from bids_recon.networks import ENCODERS
 from bids_recon.networks.lpips import Lpips
 from bids_recon.registry import load

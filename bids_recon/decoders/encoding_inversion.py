@@ -1,6 +1,7 @@
 """Bayesian reconstruction: an encoding model turned round, with a picture prior."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import ClassVar, Self
 
@@ -85,6 +86,7 @@ class EncodingInversion:
         ``groups`` (n_trials,) says which trials are left out together; ``prior`` what
         is known of pictures beside them.
         """
+        vars(self).pop("_whole", None)
         prior = prior or Prior.none(Y)
         self.shape_ = Y.shape[1:]
         n_targets = int(np.prod(self.shape_))
@@ -195,7 +197,9 @@ class EncodingInversion:
             result[part] = np.mean(found, axis=0)
         return result
 
+    @cached_property
     def _whole(self) -> Posterior:
+        """The models fitted to all training trials."""
         known = self._known()
         return Posterior(known, np.arange(len(known.X)))
 
@@ -210,7 +214,7 @@ class EncodingInversion:
             Over how many; one trial each by default.
         """
         counts = np.ones(len(X)) if n_repeats is None else np.asarray(n_repeats, float)
-        found = self._parts(self._whole(), X.astype(np.float64), counts)
+        found = self._parts(self._whole, X.astype(np.float64), counts)
         mixed = sum(
             weight * found[part]
             for weight, part in zip(self.mixture_, self.parts, strict=True)
@@ -223,7 +227,7 @@ class EncodingInversion:
     ) -> np.ndarray:
         """Return the posterior mean under the Gaussian prior alone, (n, *shape)."""
         counts = np.ones(len(X)) if n_repeats is None else np.asarray(n_repeats, float)
-        model, X = self._whole(), X.astype(np.float64)
+        model, X = self._whole, X.astype(np.float64)
         found = [model.gaussian(X, counts, tuple(s))[0] for s in self.gaussian_]
         values = np.mean(found, axis=0) @ self.basis_ + self.center_
         return values.reshape(len(X), *self.shape_).astype(np.float32)
@@ -240,7 +244,7 @@ class EncodingInversion:
         weights : array of shape (n_trials, n_shown)
             Their posterior weights, the mean over settings.
         """
-        model, X = self._whole(), X.astype(np.float64)
+        model, X = self._whole, X.astype(np.float64)
         found = [model.exemplar(X, n_repeats, tuple(s))[1] for s in self.exemplar_]
         weights = np.mean(found, axis=0)
         best = np.argsort(-weights, axis=1, kind="stable")[:, :SHOWN]
@@ -258,7 +262,7 @@ class EncodingInversion:
             Of the principal components ``basis_`` of the features, for the mean over
             so many repeats; the same for every picture.
         """
-        model, one = self._whole(), self.X_[:1].astype(np.float64)
+        model, one = self._whole, self.X_[:1].astype(np.float64)
         counts = np.array([float(n_repeats)])
         found = [model.gaussian(one, counts, tuple(s))[1] for s in self.gaussian_]
         mean = np.mean([next(iter(every.values())) for every in found], axis=0)

@@ -7,6 +7,9 @@ import numpy as np
 
 from bids_recon.decoders.algebra import Algebra
 
+ROWS = 4096
+"""Trials that are multiplied at once."""
+
 TOLERANCE = 1e-12
 """Eigenvalues below this share of the largest are nought."""
 
@@ -39,17 +42,17 @@ class NormalEquations:
         """K or C, in double precision."""
         if self.dual:
             return self.algebra.gram(self.X, self.X, self.mean)
-        columns = self.X.T
-        result = np.zeros((len(columns), len(columns)))
-        for start in range(0, columns.shape[1], 4096):
-            part = self.X[start : start + 4096] - self.mean
+        n_trials, n_voxels = self.X.shape
+        result = np.zeros((n_voxels, n_voxels))
+        for start in range(0, n_trials, ROWS):
+            part = self.X[start : start + ROWS] - self.mean
             result += self.algebra.product(part.T, part)
         return result
 
     @cached_property
     def basis(self) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues (n,) and eigenvectors (n_trials, n) of K, without its kernel."""
-        values, vectors = self.algebra.eigh(self._matrix.copy())
+        values, vectors = self.algebra.eigh(self._matrix)
         kept = values > max(values[-1], 0) * TOLERANCE
         values, vectors = values[kept], vectors[:, kept]
         if not self.dual:

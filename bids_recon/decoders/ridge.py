@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from bids_recon.datatypes import Targets, fresh
+from bids_recon.datatypes import Targets, column_blocks, fresh
 from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.folds import inner_folds
 from bids_recon.decoders.normal_equations import NormalEquations
@@ -97,12 +97,7 @@ class Ridge:
 
     def _blocks(self) -> list[slice]:
         """Return the targets, some at a time."""
-        n_targets = self._Y.n_targets
-        width = max(1, BLOCK // (4 * len(self._Y.values)))
-        return [
-            slice(start, min(start + width, n_targets))
-            for start in range(0, n_targets, width)
-        ]
+        return column_blocks(len(self._Y.values), self._Y.n_targets, BLOCK // 4)
 
     def _choose(self, groups: np.ndarray) -> np.ndarray:
         n_targets = self._Y.n_targets

@@ -8,23 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.profiles import MetricSpec, Step
 from bids_recon.files import write_whole
+from bids_recon.machine import Machine
 from bids_recon.networks import ENCODERS
 from bids_recon.registry import load
-from bids_recon.weights import find, provenance_of, weights_called
 
 LARGE = 2**27
 """Arrays of more bytes than this are kept in a file while they are needed."""
-
-
-class AbsentWeightsError(UserError):
-    """A metric cannot be computed, because its weights are not here."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(weights_called(name).absent, Status.NO_INPUT)
-        self.name = name
 
 
 class Judge:
@@ -41,10 +32,14 @@ class Judge:
     def __init__(
         self, weights_dir: Path | None = None, cache: Path | None = None
     ) -> None:
-        self.weights_dir = weights_dir
+        self.machine = Machine(weights_dir=weights_dir)
         self.cache = cache
-        self.used: dict[str, str] = {}
         self._networks: dict[str, Any] = {}
+
+    @property
+    def used(self) -> dict[str, str]:
+        """The weights that were used, and where they came from."""
+        return self.machine.used
 
     def prepare(
         self, pictures: np.ndarray, spec: MetricSpec, seen_size: tuple[int, int]
@@ -86,28 +81,21 @@ class Judge:
         if "lpips" not in self._networks:
             from bids_recon.networks.lpips import Lpips
 
-            paths = [self._path(name) for name in ("alexnet", "lpips-alex")]
+            paths = [self.machine.weights(name) for name in ("alexnet", "lpips-alex")]
             self._networks["lpips"] = Lpips(*paths)
         return self._networks["lpips"].distance(a, b)
 
     def _network(self, name: str) -> Any:
         if name not in self._networks:
-            self._networks[name] = load(ENCODERS, "network", name)(self._path(name))
+            self._networks[name] = load(ENCODERS, "network", name)(
+                self.machine.weights(name)
+            )
         return self._networks[name]
-
-    def _path(self, name: str) -> Path:
-        weights = weights_called(name)
-        path = find(weights, self.weights_dir)
-        if path is None:
-            raise AbsentWeightsError(name)
-        if name not in self.used:
-            self.used[name] = provenance_of(weights, path)
-        return path
 
     def _cached(self, pictures: np.ndarray, spec: MetricSpec) -> Path | None:
         if self.cache is None:
             return None
-        path = self._path(spec.network)
+        path = self.machine.weights(spec.network)
         digest = sha256(np.ascontiguousarray(pictures).tobytes())
         digest.update(f"{pictures.shape} {spec} {path}".encode())
         return self.cache / f"{spec.network}_{digest.hexdigest()[:16]}.npy"

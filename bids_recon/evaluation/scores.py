@@ -21,8 +21,9 @@ from bids_recon.evaluation.identification import (
     two_way,
     two_way_of_originals,
 )
-from bids_recon.evaluation.judge import AbsentWeightsError, Judge
+from bids_recon.evaluation.judge import Judge
 from bids_recon.evaluation.profiles import BINARY_KINDS, MetricSpec, Profile
+from bids_recon.machine import AbsentWeightsError
 from bids_recon.registry import load
 from bids_recon.weights import absent as weights_absent
 from bids_recon.weights import weights_called

@@ -1,12 +1,16 @@
 """What diffusion models have in common: their numbers, and one picture per trial."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from bids_recon.datatypes import Decoded
 from bids_recon.errors import Status, UserError
+
+if TYPE_CHECKING:
+    from bids_recon.networks.sampling import Sampler
 
 
 def fixed_picture(path: str) -> np.ndarray:
@@ -28,17 +32,43 @@ def fixed_picture(path: str) -> np.ndarray:
     return values.transpose(2, 0, 1) / 255
 
 
-def each_trial(
-    decoded: dict[str, Decoded], make: Callable[[dict[str, np.ndarray]], np.ndarray]
+def sample_each(
+    generator: Any,
+    sampler: "Sampler",
+    decoded: dict[str, Decoded],
+    tokens: Callable[[dict[str, np.ndarray]], np.ndarray],
+    seed: int,
 ) -> np.ndarray:
-    """Make a picture of the features of each trial, (n_trials, 3, side, side)."""
-    n_trials = len(next(iter(decoded.values())).values)
-    return np.stack(
-        [
-            make({need: part.values[row] for need, part in decoded.items()})
-            for row in range(n_trials)
-        ]
+    """Make a picture of each trial.
+
+    Parameters
+    ----------
+    generator : StableDiffusion or VersatileDiffusion
+        What is asked for.
+    sampler : Sampler
+        The model.
+    decoded : dict of str to Decoded
+        First pictures as ``init``, and what ``tokens`` is made of.
+    tokens : callable
+        The features of one trial to embeddings (2, n_tokens, width).
+    seed : int
+        Of the noise, the same for every trial.
+
+    Returns
+    -------
+    array of shape (n_trials, 3, side, side)
+    """
+    from bids_recon.networks.sampling import Sampling
+
+    asked = Sampling(
+        generator.steps, generator.strength, generator.guidance, generator.side
     )
+    fixed = fixed_picture(generator.fixed_init) if generator.fixed_init else None
+    made = []
+    for row in range(len(next(iter(decoded.values())).values)):
+        one = {need: part.values[row] for need, part in decoded.items()}
+        made.append(sampler.picture(tokens(one), one.get("init", fixed), asked, seed))
+    return np.stack(made)
 
 
 def check_sampling(

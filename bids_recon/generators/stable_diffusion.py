@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bids_recon.datatypes import Decoded
-from bids_recon.generators.sampling import (
-    check_sampling,
-    each_trial,
-    fixed_picture,
-)
+from bids_recon.generators.sampling import check_sampling, sample_each
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:
@@ -74,18 +70,13 @@ class StableDiffusion:
 
     def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:
         """Return pictures (n_trials, 3, side, side)."""
-        from bids_recon.networks.sampling import Sampling
-
         if self._sampler is None:
             self._load()
-        asked = Sampling(self.steps, self.strength, self.guidance, self.side)
-        fixed = fixed_picture(self.fixed_init) if self.fixed_init else None
+        return sample_each(self, self._sampler, decoded, self._tokens, seed)
 
-        def make(one: dict[str, np.ndarray]) -> np.ndarray:
-            tokens = np.stack([self._nothing, one.get("text", self._nothing)])
-            return self._sampler.picture(tokens, one.get("init", fixed), asked, seed)
-
-        return each_trial(decoded, make)
+    def _tokens(self, one: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the embeddings of no text and of the text, (2, n_tokens, width)."""
+        return np.stack([self._nothing, one.get("text", self._nothing)])
 
     def _load(self) -> None:
         """Load the model once, after the embedding of no text."""

@@ -25,17 +25,9 @@ def load_text(path: Path) -> tuple[CLIPTokenizer, CLIPTextModelWithProjection]:
     The folder is one of CLIP, or a pipeline with ``tokenizer`` and ``text_encoder``.
     """
     whole = (path / "text_encoder").is_dir()
-    tokenizer = _tokenizer(path / "tokenizer" if whole else path)
+    tokenizer = pretrained(CLIPTokenizer, path / "tokenizer" if whole else path)
     folder = path / "text_encoder" if whole else path
     return tokenizer, pretrained(CLIPTextModelWithProjection, folder)
-
-
-def _tokenizer(path: Path) -> CLIPTokenizer:
-    class Evaluated(CLIPTokenizer):
-        def eval(self) -> Any:
-            return self
-
-    return pretrained(Evaluated, path)
 
 
 def vision_tokens(

@@ -206,7 +206,9 @@ def dinov2(path: Path) -> Encoder:
 
 
 def pretrained(model: Any, path: Path, **options: Any) -> Any:
-    """Load a class of transformers or diffusers from a folder, in evaluation mode.
+    """Load a class of transformers or diffusers from a folder.
+
+    Both put their models into evaluation mode.
 
     Raises
     ------
@@ -216,7 +218,7 @@ def pretrained(model: Any, path: Path, **options: Any) -> Any:
     try:
         # New layers draw random weights before the saved ones come.
         with _quietly(), torch.random.fork_rng(devices=[]):
-            return model.from_pretrained(path, local_files_only=True, **options).eval()
+            return model.from_pretrained(path, local_files_only=True, **options)
     except Exception as error:  # the libraries raise much that differs by version
         first = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(

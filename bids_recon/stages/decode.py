@@ -96,7 +96,7 @@ class StepDecoder:
     ) -> None:
         self.step, self.region, self.data = step, region, data
         self.Y, self.machine, self.prior = Y, machine, prior
-        self.X = _columns(data.train.values, region)
+        self.whole = _columns(data.train.values, region)
 
     def decode(
         self, out: Path, before: "StepDecoder | None" = None
@@ -105,19 +105,22 @@ class StepDecoder:
 
         A ridge on the same voxels as ``before`` takes over its factorisation.
         """
-        voxels = self._select(np.arange(len(self.X)))
-        self.X = _columns(self.X, voxels)
+        voxels = self._select(np.arange(len(self.whole)))
+        self.chosen = np.flatnonzero(self.region)[voxels]
+        self.X = _columns(self.whole, voxels)
         self.X_test = _columns(_columns(self.data.test.values, self.region), voxels)
         self.decoder = decoder_of(self.step, self.machine)
-        if before is not None and hasattr(self.decoder, "equations"):
-            same = self.X.shape == before.X.shape and np.array_equal(self.X, before.X)
-            if same and hasattr(before.decoder, "equations"):
-                self.X, self.decoder.equations = before.X, before.decoder.equations
+        if before is not None and self._shares_with(before):
+            self.X, self.decoder.equations = before.X, before.decoder.equations
         self._fit(self.decoder, self.X, np.arange(len(self.X)))
         shape, counts = self.Y.shape[1:], self.n_repeats
         write_whole(out, partial(predict_to, self.decoder, self.X_test, shape, counts))
-        chosen = np.flatnonzero(self.region)[voxels]
-        return {"voxels_used": chosen, **state_of(self.decoder)}
+        return {"voxels_used": self.chosen, **state_of(self.decoder)}
+
+    def _shares_with(self, before: "StepDecoder") -> bool:
+        """Tell whether both are ridges on the same voxels."""
+        ridges = all(hasattr(one.decoder, "equations") for one in (self, before))
+        return ridges and np.array_equal(self.chosen, before.chosen)
 
     def decode_out_of_fold(self, out: Path) -> None:
         """Write what decoders predict for training trials they were not fitted on.
@@ -140,15 +143,14 @@ class StepDecoder:
 
         Predictions lie in a file while they are looked at.
         """
-        whole = _columns(self.data.train.values, self.region)
         for train, held_out in inner_folds(self.data.groups, OUT_OF_FOLD, seed=1):
             voxels = self._select(train)
             decoder = decoder_of(self.step, self.machine)
-            X = _columns(whole[train], voxels)
+            X = _columns(self.whole[train], voxels)
             self._fit(decoder, X, train)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "predicted.npy")
-                X_out = _columns(whole[held_out], voxels)
+                X_out = _columns(self.whole[held_out], voxels)
                 ones = np.ones(len(held_out))
                 predict_to(decoder, X_out, self.Y.shape[1:], ones, path)
                 yield held_out, np.load(path, mmap_mode="r")
@@ -171,12 +173,14 @@ class StepDecoder:
 
     def _select(self, trials: np.ndarray) -> np.ndarray:
         """Return the voxels chosen on some training trials."""
-        method, whole = self.step.voxels, _columns(self.data.train.values, self.region)
+        method = self.step.voxels
         if method is None:
-            return np.arange(whole.shape[1])
+            return np.arange(self.whole.shape[1])
         selection = build(SELECTIONS, "voxel selection", method.name, method.options)
         Y = np.asarray(self.Y[trials])
-        chosen = selection.select(whole[trials], Y, self.data.train_picture[trials])
+        chosen = selection.select(
+            self.whole[trials], Y, self.data.train_picture[trials]
+        )
         return np.flatnonzero(chosen)
 
 

@@ -212,7 +212,8 @@ class Maker:
             known = np.unique(train_picture)
             part = test[next(iter(test))]
             features = gallery.targets(part.space, known).thinned(COMPARED)
-            return known[_nearest(Targets.of(part.values).thinned(COMPARED), features)]
+            decoded = Targets.of(part.values).thinned(COMPARED)
+            return known[correlation_matrix(features, decoded).argmax(axis=1)]
 
         makers = {"recovery": recovery, "nearest": nearest}
         for kind in limits_of(self.recipe):
@@ -234,8 +235,3 @@ class Maker:
 def seed_of(plan: Plan, recipe: Recipe, name: str) -> int:
     """Return the seed of a fold, or of one picture."""
     return derive_seed(plan.settings.seed, plan.subject, "generate", recipe.name, name)
-
-
-def _nearest(decoded: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return which features correlate best with each decoded one, (n_trials,)."""
-    return correlation_matrix(features, decoded).argmax(axis=1)

@@ -1,6 +1,6 @@
 """What is to be done for a participant: runs, trials, pictures, regions, recipes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -193,8 +193,13 @@ def used_rows(trials: Trials, recipe: Recipe) -> np.ndarray:
 def load_plan_pictures(plan: Plan, recipe: Recipe) -> np.ndarray:
     """Return all pictures (n_stimuli, 3, H, W) at the recipe's size, memory-mapped."""
     paths = list(plan.pictures.values())
+    return load_at(plan, paths, common_size(paths, recipe.picture_size))
+
+
+def load_at(plan: Plan, paths: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
+    """Return pictures (n, 3, *size), memory-mapped; each is read once."""
+    paths = list(paths)
     digests = plan.checksums(paths)
-    size = common_size(paths, recipe.picture_size)
     return load_pictures(
         paths, [digests[plan.uri(path)] for path in paths], size, plan.work
     )
@@ -205,14 +210,11 @@ def load_prior(plan: Plan, pictures: np.ndarray) -> np.ndarray:
 
     They are made grey where all that were shown are.
     """
-    paths = list(plan.prior)
-    digests = plan.checksums(paths)
-    prior = load_pictures(
-        paths,
-        [digests[plan.uri(path)] for path in paths],
-        pictures.shape[2:],
-        plan.work,
-    )
+    return in_colours_of(load_at(plan, plan.prior, pictures.shape[2:]), pictures)
+
+
+def in_colours_of(prior: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """Return pictures (n, 3, H, W), made grey where all others are and they are not."""
     if is_grey(pictures) and not is_grey(prior):
         return np.repeat(prior.mean(axis=1, keepdims=True), 3, axis=1)
     return prior

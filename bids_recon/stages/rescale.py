@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_recon.datatypes import Targets
+from bids_recon.datatypes import Targets, column_blocks
 from bids_recon.errors import UserError
 from bids_recon.files import write_whole
 
 ENOUGH = 1000
 """Trials that give a standard deviation to about 2 %; more are not held out."""
 
-BLOCK = 2**27
-"""Bytes that are worked on at once."""
+BLOCK = 2**24
+"""Values that are worked on at once."""
 
 HeldOut = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
 
@@ -60,7 +60,7 @@ def rescale(path: Path, how: str, Y: Targets, held_out: HeldOut) -> None:
             part, "w+", np.float32, (len(decoded), *Y.shape[1:])
         )
         flat = out.reshape(decoded.shape)
-        for columns in blocks(len(decoded), Y.n_targets):
+        for columns in column_blocks(len(decoded), Y.n_targets, BLOCK):
             shifted = decoded[:, columns] - own[0][columns]
             flat[:, columns] = shifted * scale[columns] + true[0][columns]
         out.flush()
@@ -87,18 +87,9 @@ def moments(parts: Iterable[np.ndarray | Targets]) -> tuple[np.ndarray, np.ndarr
     n, total, squares = 0, 0.0, 0.0
     for part in map(Targets.of, parts):
         sums = np.zeros((2, part.n_targets))
-        for columns in blocks(len(part), part.n_targets):
+        for columns in column_blocks(len(part), part.n_targets, BLOCK):
             rows = part.columns(columns).astype(np.float64)
             sums[:, columns] = rows.sum(axis=0), (rows**2).sum(axis=0)
         n, total, squares = n + len(part), total + sums[0], squares + sums[1]
     mean = total / n
     return mean, np.sqrt(np.maximum(squares / n - mean**2, 0))
-
-
-def blocks(n_rows: int, n_columns: int) -> list[slice]:
-    """Return columns, some at a time."""
-    width = max(1, BLOCK // (8 * max(n_rows, 1)))
-    return [
-        slice(start, min(start + width, n_columns))
-        for start in range(0, n_columns, width)
-    ]

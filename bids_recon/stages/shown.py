@@ -4,20 +4,22 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.captions import find_captions
 from bids_recon.dataset.stimuli import (
     Stimuli,
     equal_to_any,
-    is_grey,
-    read_picture,
     size_of,
 )
 from bids_recon.errors import Status, UserError
 from bids_recon.stages.methods import without_captions
-from bids_recon.stages.plan import Plan, load_plan_pictures, load_prior
+from bids_recon.stages.plan import (
+    Plan,
+    in_colours_of,
+    load_at,
+    load_plan_pictures,
+)
 
 
 def with_pictures(plan: Plan, folder: Path) -> Plan:
@@ -105,9 +107,10 @@ def with_prior(plan: Plan) -> Plan:
             "--prior-pictures names a folder of pictures of the kind that was shown.",
             Status.NO_INPUT,
         )
-    plan = replace(plan, prior=tuple(paths), links={**plan.links, "prior": folder})
+    plan = replace(plan, links={**plan.links, "prior": folder})
     pictures = load_plan_pictures(plan, plan.analyses[0].recipe)
-    prior = load_prior(plan, pictures)
+    loaded = load_at(plan, paths, pictures.shape[2:])
+    prior = in_colours_of(loaded, pictures)
     fresh = ~equal_to_any(prior, pictures)
     sizes = {size_of(path) for path in paths} - {
         size_of(path) for path in plan.pictures.values()
@@ -122,9 +125,7 @@ def with_prior(plan: Plan) -> Plan:
         notes.append(
             "Prior pictures of another size were brought to that of the shown."
         )
-    if is_grey(pictures) and not is_grey(
-        np.stack([read_picture(p, (8, 8)) for p in paths])
-    ):
+    if prior is not loaded:
         notes.append("Prior pictures in colour were made grey, as those shown are.")
     kept = tuple(path for path, own in zip(paths, fresh, strict=True) if own)
     return replace(plan, prior=kept, notes=(*plan.notes, *notes))
