@@ -1,10 +1,12 @@
 """Files: written whole or not at all, hashed, and told where they were not fetched."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from bids_recon.errors import Status, UserError
 
@@ -33,6 +35,18 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text whole, leaving a file alone that holds it already."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    write_whole(path, lambda part: part.write_bytes(text.encode()))
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON file whole."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def sha256_of(path: Path) -> str:

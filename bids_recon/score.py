@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(text)
         sys.stderr.write("".join(f"note: {note}\n" for note in notes))
         if "out" in options:
-            from bids_recon.dataset.provenance import write_text
+            from bids_recon.files import write_text
 
             write_text(options.out, text)
     except UserError as error:

@@ -20,27 +20,28 @@ from bids_recon.dataset.derivatives import (
     write_descriptions,
 )
 from bids_recon.dataset.layout import Dataset
-from bids_recon.dataset.provenance import (
-    remove_dead_parts,
-    remove_parts,
-    write_text,
-)
+from bids_recon.dataset.leftovers import remove_dead_parts, remove_parts
 from bids_recon.engine import Job, Outcome, default_threads, execute
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.profiles import read_profile
+from bids_recon.files import write_text
+from bids_recon.plan.dry_run import describe
+from bids_recon.plan.make_plan import make_plan
+from bids_recon.plan.methods import check_machine, checked_recipe
+from bids_recon.plan.plan import Analysis, Plan, memory_of
 from bids_recon.recipe import Recipe, read_recipe
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_stage, repeats
-from bids_recon.stages.decode import decode_stage
-from bids_recon.stages.dry_run import describe
+from bids_recon.stages.decode.stage import decode_stage
 from bids_recon.stages.evaluate import evaluate_stage
-from bids_recon.stages.generate import generate_stage
-from bids_recon.stages.group import group_stage
-from bids_recon.stages.methods import check_machine, checked_recipe
-from bids_recon.stages.plan import Analysis, Plan, memory_of
-from bids_recon.stages.planning import make_plan
-from bids_recon.stages.report import analysis_name, failure_page, report_stage
+from bids_recon.stages.generate.stage import generate_stage
+from bids_recon.stages.report.group import group_stage
+from bids_recon.stages.report.participant import (
+    analysis_name,
+    failure_page,
+    report_stage,
+)
 from bids_recon.stages.responses import Variant, responses_stage
 from bids_recon.stages.rois import reference_stage, rois_stage
 

@@ -23,10 +23,10 @@ from bids_recon.recipe import DecodeStep, Method, read_recipe, recipe_names
 from bids_recon.registry import build, load
 from bids_recon.responses import ESTIMATORS
 from bids_recon.rois import SELECTIONS
-from bids_recon.stages.decode import StepDecoder, fit_space
-from bids_recon.stages.folds import Material, fold_data
-from bids_recon.stages.gallery import Gallery
-from bids_recon.stages.rescale import rescale
+from bids_recon.stages.decode.features import Gallery
+from bids_recon.stages.decode.fold_data import Material, fold_data
+from bids_recon.stages.decode.rescale import rescale
+from bids_recon.stages.decode.stage import StepDecoder, fit_space
 
 N_PICTURES, N_VOXELS = 12, 40
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from bids_recon.decoders.algebra import Algebra
-from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.normal_equations import NormalEquations
 from bids_recon.decoders.ridge import Ridge
 from bids_recon.decoders.sparse import Sparse, best_voxels

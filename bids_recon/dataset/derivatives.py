@@ -9,8 +9,8 @@ from typing import Any
 from bids.layout.writing import build_path
 
 from bids_recon import __version__
-from bids_recon.dataset.provenance import write_json, write_text
 from bids_recon.errors import Status, UserError
+from bids_recon.files import write_json, write_text
 
 BIDS_VERSION = "1.10.0"
 

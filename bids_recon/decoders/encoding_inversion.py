@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from bids_recon.datatypes import Prior
-from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.posterior import Known, Posterior, convex_weights
 
 PARTS = ("ridge", "gaussian", "exemplar")

@@ -7,7 +7,7 @@ import numpy as np
 
 from bids_recon.datatypes import Targets, column_blocks, fresh
 from bids_recon.decoders.algebra import Algebra
-from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.normal_equations import NormalEquations
 from bids_recon.machine import Machine
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:

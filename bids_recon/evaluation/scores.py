@@ -34,6 +34,11 @@ COLUMNS = (
     "n_permutations",
 )
 
+NUMBERS = tuple(
+    name for name in COLUMNS if name not in ("profile", "metric", "n_candidates")
+)
+"""Columns of the table of scores that hold numbers."""
+
 
 @dataclass(frozen=True)
 class Reconstructed:

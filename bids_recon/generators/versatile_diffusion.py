@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bids_recon.datatypes import Decoded
-from bids_recon.generators.sampling import check_sampling, sample_each
+from bids_recon.generators.diffusion import check_sampling, sample_each
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.images import open_image, volumes_image
-from bids_recon.dataset.provenance import Record, Sidecar, checksums, sidecar_path
+from bids_recon.dataset.sidecar import Record, Sidecar, sidecar_path
 from bids_recon.engine import Result
 from bids_recon.evaluation.ceiling import noise_ceiling
 from bids_recon.files import write_whole
-from bids_recon.stages.plan import Plan
+from bids_recon.plan.plan import Plan
 from bids_recon.stages.responses import Variant, load_responses, response_files
 
 VOXELS_AT_ONCE = 5_000

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bids_recon.dataset.provenance import Record, Sidecar, checksum, write_text
+from bids_recon.dataset.checksums import checksum
+from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Targets, Trials
@@ -21,19 +22,20 @@ from bids_recon.evaluation.spurious import (
     battery,
     categories_of,
 )
-from bids_recon.recipe import Recipe
-from bids_recon.stages.decode import decoded_path, fit_space
-from bids_recon.stages.folds import trials_and_split
-from bids_recon.stages.gallery import COMPARED, Gallery
-from bids_recon.stages.generate import listing, n_samples, recon_files
-from bids_recon.stages.maker import limit_path, limits_of, seed_of
-from bids_recon.stages.methods import feeds_of, generator_class, machine_of
-from bids_recon.stages.plan import (
+from bids_recon.files import write_text
+from bids_recon.plan.methods import feeds_of, generator_class, machine_of
+from bids_recon.plan.plan import (
     Analysis,
     Plan,
     derive_seed,
     load_plan_pictures,
 )
+from bids_recon.recipe import Recipe
+from bids_recon.stages.decode.features import COMPARED, Gallery
+from bids_recon.stages.decode.fold_data import trials_and_split
+from bids_recon.stages.decode.stage import decoded_path, fit_space
+from bids_recon.stages.generate.make_pictures import limit_path, limits_of, seed_of
+from bids_recon.stages.generate.stage import listing, n_samples, recon_files
 from bids_recon.weights import find, weights_called
 
 CATEGORY_COLUMNS = ("category", "category_name", "trial_type")

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from bids_recon.dataset.checksums import checksum
 from bids_recon.dataset.confounds import confound_files, read_confounds
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.images import (
@@ -19,23 +20,16 @@ from bids_recon.dataset.images import (
     volumes_image,
     voxel_positions,
 )
-from bids_recon.dataset.provenance import (
-    Record,
-    Sidecar,
-    checksum,
-    sidecar_path,
-    write_json,
-    write_text,
-)
+from bids_recon.dataset.sidecar import Record, Sidecar, sidecar_path
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Responses, Trials
 from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError
-from bids_recon.files import write_whole
+from bids_recon.files import write_json, write_text, write_whole
+from bids_recon.plan.plan import Plan, RunPlan
 from bids_recon.recipe import Method, Recipe, ResponseSettings
 from bids_recon.registry import build
 from bids_recon.responses import ESTIMATORS
-from bids_recon.stages.plan import Plan, RunPlan
 
 PLAIN = ("window", "given")
 """Estimators that are used without confounds, if nothing else is said."""

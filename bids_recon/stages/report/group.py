@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_recon.dataset.provenance import remove_others, write_text
+from bids_recon.dataset.leftovers import remove_others
 from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.errors import Status, UserError
-from bids_recon.files import write_whole
+from bids_recon.evaluation.scores import NUMBERS
+from bids_recon.files import write_text, write_whole
 from bids_recon.reports import figures
 from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import (
@@ -21,7 +22,6 @@ from bids_recon.reports.fragments import (
 )
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
-from bids_recon.stages.pieces import SCORE_COLUMNS
 
 
 def group_stage(settings: Settings) -> Path:
@@ -72,7 +72,7 @@ def _collect(output_dir: Path, suffix: str, wanted: list[str]) -> pd.DataFrame:
                 path.name.replace(f"_{suffix}.tsv", "_recon.json")
             ).read_text()
         )
-        part = read_table(path, numeric=SCORE_COLUMNS if suffix == "metrics" else ())
+        part = read_table(path, numeric=NUMBERS if suffix == "metrics" else ())
         part = part.rename(columns={"task": "trial_task"})
         part.insert(0, "recipe", sidecar["Recipe"]["name"])
         part.insert(0, "roi", entities["label"])

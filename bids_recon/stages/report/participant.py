@@ -1,20 +1,16 @@
 """Stage 6: figures of a participant, and the page that shows them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bids_recon.dataset.provenance import (
-    Record,
-    Sidecar,
-    checksums,
-    library_versions,
-    remove_others,
-    sidecar_path,
-    write_text,
-)
+from bids_recon.dataset.checksums import checksums
+from bids_recon.dataset.derivatives import output_path
+from bids_recon.dataset.leftovers import remove_others
+from bids_recon.dataset.sidecar import Record, Sidecar, library_versions, sidecar_path
 from bids_recon.engine import Outcome, Result
-from bids_recon.files import write_whole
+from bids_recon.files import write_text, write_whole
+from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.reports.fragments import (
     bullet_list,
     paragraph,
@@ -22,9 +18,15 @@ from bids_recon.reports.fragments import (
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_path
-from bids_recon.stages.generate import recon_files
-from bids_recon.stages.pieces import about, figure_path, pieces_of, shown_settings
-from bids_recon.stages.plan import Analysis, Plan
+from bids_recon.stages.generate.stage import recon_files
+from bids_recon.stages.report.participant_figures import figures_of, figures_of_data
+from bids_recon.stages.report.participant_text import (
+    about,
+    shown_settings,
+    what_to_cite,
+    what_was_read,
+    words_of,
+)
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import reference_path, roi_path
 
@@ -56,7 +58,7 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
         inputs=_inputs(plan, done),
         seed=settings.seed,
     )
-    drawn = pieces_of(plan, done, problems, notes)
+    drawn = parts_of(plan, done, problems, notes)
     sidecar = Sidecar(
         record_path,
         {"page": page, **{path.name: path for path in drawn}},
@@ -75,6 +77,70 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     )
     sidecar.write(record, {"Description": f"Figures of {page.name}."}, [])
     return Result(True, reason)
+
+
+def parts_of(
+    plan: Plan, done: list[Analysis], problems: list[str], notes: list[str]
+) -> dict[Path, Callable[[Path], None]]:
+    """Return the parts of a participant's page: path -> how to write it."""
+    words = {
+        "read_about": what_was_read(plan, notes),
+        "settings_about": about(plan.settings),
+        "cite_about": what_to_cite(plan),
+    }
+    if problems:
+        words["problems_about"] = bullet_list(problems, "failed")
+    drawn = figures_of_data(plan, done) if done else {}
+    parts = _paths(plan, words, drawn)
+    for analysis in done:
+        words = words_of(plan, analysis)
+        parts |= _paths(plan, words, figures_of(plan, analysis), analysis)
+    return parts
+
+
+def _paths(
+    plan: Plan,
+    words: Mapping[str, str],
+    drawn: Mapping[str, Callable[[Path], None]],
+    analysis: Analysis | None = None,
+) -> dict[Path, Callable[[Path], None]]:
+    """Return path -> how to write it; names are a desc and a suffix, or a suffix."""
+    writers = {
+        (name, ".html"): lambda part, text=text: part.write_text(text)
+        for name, text in words.items()
+    }
+    writers |= {(name, ".svg"): write for name, write in drawn.items()}
+    parts = {}
+    for (name, extension), write in writers.items():
+        desc, _, suffix = name.rpartition("_")
+        desc, label = (analysis.desc, analysis.label) if analysis else (desc, None)
+        path = figure_path(
+            plan.settings, plan.subject, desc, suffix, extension, label, plan.task
+        )
+        parts[path] = write
+    return parts
+
+
+def figure_path(
+    settings: Settings,
+    subject: str,
+    desc: str,
+    suffix: str,
+    extension: str,
+    label: str | None = None,
+    task: str | None = None,
+) -> Path:
+    """Return where a piece of a page lies."""
+    return output_path(
+        settings.output_dir,
+        "figure",
+        subject=subject,
+        task=task,
+        label=label,
+        desc=desc,
+        suffix=suffix,
+        extension=extension,
+    )
 
 
 def _problems(

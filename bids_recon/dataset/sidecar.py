@@ -1,17 +1,16 @@
 """Sidecars: what an output was made from, and whether it is still up to date."""
 
 import json
-import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bids_recon import __version__
-from bids_recon.errors import Status, UserError
-from bids_recon.files import not_fetched, sha256_of, write_whole
+from bids_recon.dataset.checksums import checksum
+from bids_recon.files import write_json
 
 LIBRARIES = (
     "diffusers",
@@ -27,93 +26,9 @@ LIBRARIES = (
 )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write text whole, leaving a file alone that holds it already."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
-    write_whole(path, lambda part: part.write_bytes(text.encode()))
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write a JSON file whole."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file that an earlier stage wrote.
-
-    Raises
-    ------
-    UserError
-        If it is not there.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"{path}: an earlier stage writes this, and it is not there. Run without "
-            "--stages and --reports-only once.",
-            Status.NO_INPUT,
-        )
-    return sha256_of(path)
-
-
-def checksums(paths: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files that earlier stages wrote, by their names."""
-    return {path.name: checksum(path) for path in dict.fromkeys(paths)}
-
-
 def sidecar_path(path: Path) -> Path:
     """Return where the JSON sidecar of an image lies."""
     return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-
-
-class Checksums:
-    """SHA-256 of input files, remembered by size and time of change.
-
-    Parameters
-    ----------
-    path : Path or None
-        Where they are remembered between runs; ``None`` where nothing may be written.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        try:
-            self._known = json.loads(path.read_text()) if path else {}
-        except (OSError, ValueError):
-            self._known = {}
-
-    def of(self, files: Mapping[str, Path]) -> dict[str, str]:
-        """Return name -> checksum for name -> path.
-
-        Raises
-        ------
-        UserError
-            If a file is not there, such as a link whose content was not fetched.
-        """
-        result, changed = {}, False
-        for name, path in files.items():
-            stat = _stat(path)
-            stamp = [stat.st_size, stat.st_mtime_ns]
-            entry = self._known.get(str(path))
-            if entry is None or entry[:2] != stamp:
-                entry = [*stamp, sha256_of(path)]
-                self._known[str(path)] = entry
-                changed = True
-            result[name] = entry[2]
-        if changed and self.path is not None:
-            write_text(self.path, json.dumps(self._known, sort_keys=True))
-        return result
-
-
-def _stat(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
-    except OSError as error:
-        if path.is_symlink():
-            raise not_fetched(path) from error
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}).", Status.NO_INPUT
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -234,28 +149,3 @@ def library_versions() -> dict[str, str]:
         "bids-recon": __version__,
         **{name: version(name) for name in LIBRARIES},
     }
-
-
-def remove_parts(folder: Path) -> None:
-    """Remove what a killed run left half-written below a folder that is ours alone."""
-    for root, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith(".part-"):
-                Path(root, name).unlink(missing_ok=True)
-
-
-def remove_dead_parts(folder: Path) -> None:
-    """Remove what processes that run no more left half-written right in a folder."""
-    for path in folder.glob(".part-*"):
-        try:
-            os.kill(int(path.name.split("-")[1]), 0)
-        except ProcessLookupError:
-            path.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            continue
-
-
-def remove_others(folder: Path, wanted: Iterable[Path]) -> None:
-    """Remove what an earlier run left in a folder and this one does not make."""
-    for path in set(folder.iterdir()) - set(wanted):
-        path.unlink()

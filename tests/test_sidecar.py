@@ -9,13 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bids_recon.dataset.provenance import (
-    Checksums,
-    Record,
-    Sidecar,
-    checksum,
-    remove_dead_parts,
-)
+from bids_recon.dataset.checksums import Checksums, checksum
+from bids_recon.dataset.leftovers import remove_dead_parts
+from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.errors import UserError
 from bids_recon.files import write_whole
 

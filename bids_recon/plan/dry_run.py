@@ -2,10 +2,10 @@
 
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.errors import UserError
+from bids_recon.plan.methods import weights_of
+from bids_recon.plan.plan import Plan
+from bids_recon.plan.regions import region
 from bids_recon.settings import RoiSet
-from bids_recon.stages.methods import weights_of
-from bids_recon.stages.plan import Plan
-from bids_recon.stages.rois import region
 from bids_recon.weights import find, weights_called
 
 

@@ -15,12 +15,12 @@ from bids_recon.evaluation.metrics import correlation_matrix
 from bids_recon.evaluation.splits import Fold
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
+from bids_recon.plan.methods import feeds_of, generator_of
+from bids_recon.plan.plan import Analysis, Plan, derive_seed
 from bids_recon.recipe import Recipe
-from bids_recon.stages.decode import decoded_path, fit_space
-from bids_recon.stages.folds import Material, fold_pictures
-from bids_recon.stages.gallery import COMPARED, teller
-from bids_recon.stages.methods import feeds_of, generator_of
-from bids_recon.stages.plan import Analysis, Plan, derive_seed
+from bids_recon.stages.decode.features import COMPARED, teller
+from bids_recon.stages.decode.fold_data import Material, fold_pictures
+from bids_recon.stages.decode.stage import decoded_path, fit_space
 
 logger = logging.getLogger("bids_recon")
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from bids_recon.datatypes import FeatureSpace, Targets
 from bids_recon.files import write_whole
+from bids_recon.plan.plan import Plan, load_plan_pictures, load_prior
 from bids_recon.recipe import Recipe
-from bids_recon.stages.plan import Plan, load_plan_pictures, load_prior
 from bids_recon.weights import stamp_of
 
 logger = logging.getLogger("bids_recon")

@@ -14,27 +14,17 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import output_path
-from bids_recon.dataset.provenance import Record, Sidecar, checksums
+from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.datatypes import Decoder, FeatureSpace, Prior, Targets
-from bids_recon.decoders.folds import inner_folds
+from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.state import state_of
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Fold
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
-from bids_recon.recipe import DecodeStep, Recipe
-from bids_recon.registry import build
-from bids_recon.rois import SELECTIONS
-from bids_recon.stages.folds import (
-    FoldData,
-    Material,
-    fold_data,
-    load_material,
-    trials_and_split,
-)
-from bids_recon.stages.gallery import Gallery
-from bids_recon.stages.methods import (
+from bids_recon.plan.methods import (
     decoder_of,
     generator_class,
     machine_of,
@@ -42,9 +32,20 @@ from bids_recon.stages.methods import (
     uses_prior,
     weights_stamps,
 )
-from bids_recon.stages.plan import Analysis, Plan
-from bids_recon.stages.posterior import posterior_path, prior_of, write_posterior
-from bids_recon.stages.rescale import rescale
+from bids_recon.plan.plan import Analysis, Plan
+from bids_recon.recipe import DecodeStep, Recipe
+from bids_recon.registry import build
+from bids_recon.rois import SELECTIONS
+from bids_recon.stages.decode.features import Gallery
+from bids_recon.stages.decode.fold_data import (
+    FoldData,
+    Material,
+    fold_data,
+    load_material,
+    trials_and_split,
+)
+from bids_recon.stages.decode.posterior import posterior_path, prior_of, write_posterior
+from bids_recon.stages.decode.rescale import rescale
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import roi_path
 

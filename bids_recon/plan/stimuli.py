@@ -13,8 +13,8 @@ from bids_recon.dataset.stimuli import (
     size_of,
 )
 from bids_recon.errors import Status, UserError
-from bids_recon.stages.methods import without_captions
-from bids_recon.stages.plan import (
+from bids_recon.plan.methods import without_captions
+from bids_recon.plan.plan import (
     Plan,
     in_colours_of,
     load_at,

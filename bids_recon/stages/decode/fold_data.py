@@ -9,16 +9,16 @@ import pandas as pd
 from bids_recon.datatypes import Responses, Trials, join_responses
 from bids_recon.errors import UserError
 from bids_recon.evaluation.splits import Fold, Split, make_split
-from bids_recon.recipe import Recipe
-from bids_recon.responses.standardize import Standardizer
-from bids_recon.stages.gallery import Gallery
-from bids_recon.stages.plan import (
+from bids_recon.plan.plan import (
     Analysis,
     Plan,
     derive_seed,
     load_plan_pictures,
     used_rows,
 )
+from bids_recon.recipe import Recipe
+from bids_recon.responses.standardize import Standardizer
+from bids_recon.stages.decode.features import Gallery
 from bids_recon.stages.responses import (
     Variant,
     load_responses,

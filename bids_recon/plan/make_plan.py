@@ -12,11 +12,11 @@ from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_even
 from bids_recon.dataset.trial_tables import read_trial_table
 from bids_recon.datatypes import TRIAL_COLUMNS
 from bids_recon.errors import UserError
+from bids_recon.plan.methods import reads_captions
+from bids_recon.plan.plan import Analysis, Plan, RunPlan
+from bids_recon.plan.stimuli import with_captions, with_pictures, with_prior
 from bids_recon.recipe import Recipe
 from bids_recon.settings import RoiSet, Settings
-from bids_recon.stages.methods import reads_captions
-from bids_recon.stages.plan import Analysis, Plan, RunPlan
-from bids_recon.stages.shown import with_captions, with_pictures, with_prior
 
 BRAIN = RoiSet("brain", ())
 

@@ -7,32 +7,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import camel_case, output_path
-from bids_recon.dataset.provenance import (
-    Record,
-    Sidecar,
-    checksums,
-    remove_others,
-    write_text,
-)
+from bids_recon.dataset.leftovers import remove_others
+from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.datatypes import Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Split
+from bids_recon.files import write_text
 from bids_recon.machine import Machine
+from bids_recon.plan.methods import generator_of, machine_of, weights_stamps
+from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.recipe import Recipe
-from bids_recon.stages.decode import (
-    decoded_path,
-    decoder_path,
-    generator_learns,
-)
-from bids_recon.stages.folds import (
+from bids_recon.stages.decode.fold_data import (
     Material,
     load_material,
     trials_and_split,
 )
-from bids_recon.stages.maker import LIMITS, Maker, limit_path, limits_of
-from bids_recon.stages.methods import generator_of, machine_of, weights_stamps
-from bids_recon.stages.plan import Analysis, Plan
+from bids_recon.stages.decode.stage import (
+    decoded_path,
+    decoder_path,
+    generator_learns,
+)
+from bids_recon.stages.generate.make_pictures import (
+    LIMITS,
+    Maker,
+    limit_path,
+    limits_of,
+)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.captions import Captions
+from bids_recon.dataset.checksums import Checksums
 from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.dataset.layout import RoiFile, Run
-from bids_recon.dataset.provenance import Checksums
 from bids_recon.dataset.stimuli import (
     common_size,
     is_grey,

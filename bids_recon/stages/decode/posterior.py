@@ -1,25 +1,21 @@
-"""What a decoder with a prior is told, and the posterior it leaves for the report."""
+"""What a decoder with a prior is told, and the posterior that it leaves."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from safetensors.numpy import load_file, save_file
-from scipy.stats import norm
 
 from bids_recon.datatypes import FeatureSpace, Prior
-from bids_recon.evaluation.splits import Fold, Split
+from bids_recon.evaluation.splits import Fold
 from bids_recon.features import FEATURES
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
+from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.recipe import DecodeStep
 from bids_recon.registry import build
-from bids_recon.reports.figures import save
-from bids_recon.reports.posterior import Shown, posterior_figure
-from bids_recon.stages.gallery import Gallery
-from bids_recon.stages.plan import Analysis, Plan, load_plan_pictures
+from bids_recon.stages.decode.features import Gallery
 
 
 def prior_of(
@@ -116,64 +112,3 @@ def write_posterior(
 def read_posterior(path: Path) -> PosteriorPictures:
     """Read what ``write_posterior`` wrote."""
     return PosteriorPictures(**load_file(path))
-
-
-LEVELS = (0.68, 0.95)
-"""Of the intervals whose coverage the report tells."""
-
-N_SHOWN = 6
-"""Trials in the figure."""
-
-
-def posterior_steps(plan: Plan, analysis: Analysis, split: Split) -> list[str]:
-    """Return the decoded feature spaces that left a posterior in every fold."""
-    return [
-        name
-        for name in analysis.recipe.decode
-        if all(
-            posterior_path(plan, analysis, fold, name).is_file() for fold in split.folds
-        )
-    ]
-
-
-def draw_posterior(
-    plan: Plan, analysis: Analysis, table: pd.DataFrame, split: Split, path: Path
-) -> None:
-    """Draw the posterior of the first trials of the listing.
-
-    Parameters
-    ----------
-    plan, analysis
-        What was done.
-    table : DataFrame
-        The reconstructions, as ``listing`` gives them.
-    split : Split
-        Its folds.
-    path : Path
-        Where the figure goes.
-    """
-    (name, *_) = posterior_steps(plan, analysis, split)
-    pictures = load_plan_pictures(plan, analysis.recipe)
-    inside, shown = dict.fromkeys(LEVELS, 0.0), []
-    for fold in split.folds:
-        part = read_posterior(posterior_path(plan, analysis, fold, name))
-        rows = table[table["split"] == fold.name]
-        seen = np.asarray(pictures[plan.positions(rows["stimulus"])])
-        distance = np.abs(seen - part.mean) / np.maximum(part.deviation, 1e-9)
-        for level in LEVELS:
-            within = distance <= norm.ppf(0.5 + level / 2)
-            inside[level] += float(within.mean(axis=(1, 2, 3)).sum())
-        for row, trial in enumerate(rows["trial"]):
-            if len(shown) < N_SHOWN:
-                shown.append(
-                    Shown(
-                        f"trial {trial}",
-                        seen[row],
-                        part.mean[row],
-                        part.deviation[row].mean(axis=0),
-                        part.exemplars[row],
-                        part.weights[row],
-                    )
-                )
-    coverage = {level: count / len(table) for level, count in inside.items()}
-    save(posterior_figure(shown, coverage), path)

@@ -1,0 +1,81 @@
+"""SHA-256 of inputs and of what earlier stages wrote."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from bids_recon.errors import Status, UserError
+from bids_recon.files import not_fetched, sha256_of, write_text
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file that an earlier stage wrote.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path}: an earlier stage writes this, and it is not there. Run without "
+            "--stages and --reports-only once.",
+            Status.NO_INPUT,
+        )
+    return sha256_of(path)
+
+
+def checksums(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files that earlier stages wrote, by their names."""
+    return {path.name: checksum(path) for path in dict.fromkeys(paths)}
+
+
+class Checksums:
+    """SHA-256 of input files, remembered by size and time of change.
+
+    Parameters
+    ----------
+    path : Path or None
+        Where they are remembered between runs; ``None`` where nothing may be written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        try:
+            self._known = json.loads(path.read_text()) if path else {}
+        except (OSError, ValueError):
+            self._known = {}
+
+    def of(self, files: Mapping[str, Path]) -> dict[str, str]:
+        """Return name -> checksum for name -> path.
+
+        Raises
+        ------
+        UserError
+            If a file is not there, such as a link whose content was not fetched.
+        """
+        result, changed = {}, False
+        for name, path in files.items():
+            stat = _stat(path)
+            stamp = [stat.st_size, stat.st_mtime_ns]
+            entry = self._known.get(str(path))
+            if entry is None or entry[:2] != stamp:
+                entry = [*stamp, sha256_of(path)]
+                self._known[str(path)] = entry
+                changed = True
+            result[name] = entry[2]
+        if changed and self.path is not None:
+            write_text(self.path, json.dumps(self._known, sort_keys=True))
+        return result
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        if path.is_symlink():
+            raise not_fetched(path) from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}).", Status.NO_INPUT
+        ) from error

@@ -1,0 +1,1 @@
+"""Stage 3: decode features from responses, fold by fold."""

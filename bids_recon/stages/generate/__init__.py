@@ -1,0 +1,1 @@
+"""Stage 4: generate pictures from decoded features."""

@@ -1,0 +1,167 @@
+"""The figures of a participant's page."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bids_recon.dataset.images import open_image
+from bids_recon.dataset.stimuli import read_picture
+from bids_recon.dataset.tables import read_table
+from bids_recon.evaluation.scores import finite_mean
+from bids_recon.plan.plan import Analysis, Plan
+from bids_recon.reports import figures
+from bids_recon.stages.ceiling import ceiling_path
+from bids_recon.stages.decode.fold_data import trials_and_split
+from bids_recon.stages.generate.stage import listing, recon_files
+from bids_recon.stages.report.posterior_intervals import draw_posterior, posterior_steps
+from bids_recon.stages.responses import Variant, load_responses, response_files
+from bids_recon.stages.rois import load_mask, reference_path
+
+Figures = dict[str, Callable[[Path], None]]
+"""What a figure is called -> how to write it."""
+
+SHOWN = 6
+"""How many pictures of each rank are shown."""
+
+LARGEST_PATTERN = 2000
+"""Voxels and trials that correlations of patterns are computed from, at most."""
+
+
+def figures_of_data(plan: Plan, done: list[Analysis]) -> Figures:
+    """Return the figures of regions and responses: desc and suffix -> how to write."""
+    first = Variant.of(plan, plan.analyses[0].recipe)
+    drawn: Figures = {
+        "regions_mask": lambda part: _regions(plan, done, part),
+        "quality_responses": lambda part: figures.save(
+            figures.response_quality(_quality(plan, done[0])), part
+        ),
+    }
+    if ceiling_path(plan, first).is_file():
+        drawn["ceiling_responses"] = lambda part: figures.save(
+            figures.ceilings(_ceilings(plan, done, first)), part
+        )
+    return drawn
+
+
+def figures_of(plan: Plan, analysis: Analysis) -> Figures:
+    """Return the figures of one analysis: suffix -> how to write it."""
+    learned = json.loads(recon_files(plan, analysis).sidecar.read_text())["Learned"]
+    drawn: Figures = {
+        "recon": lambda part: figures.save(
+            figures.seen_and_reconstructed(_ranked(plan, analysis)), part
+        )
+    }
+    trials, split = trials_and_split(plan, analysis.recipe)
+    if posterior_steps(plan, analysis, split):
+        listed = listing(trials, split, analysis.recipe)
+        drawn["posterior"] = lambda part: draw_posterior(
+            plan, analysis, listed, split, part
+        )
+    if learned:
+        drawn["weights"] = lambda part: figures.save(
+            figures.combination_weights(learned), part
+        )
+    return drawn
+
+
+def _regions(plan: Plan, done: list[Analysis], part: Path) -> None:
+    sets = dict.fromkeys(roi for analysis in done for roi in analysis.roi_sets)
+    masks = {roi.name: load_mask(plan, roi) for roi in sets}
+    mean = open_image(reference_path(plan))
+    figures.save(figures.masks_on_mean(mean, masks), part)
+
+
+def _ceilings(
+    plan: Plan, done: list[Analysis], variant: Variant
+) -> dict[str, np.ndarray]:
+    """Return the noise ceiling of the voxels of each region that was used."""
+    percent = np.asarray(open_image(ceiling_path(plan, variant)).dataobj)
+    sets = dict.fromkeys(roi for analysis in done for roi in analysis.roi_sets)
+    return {roi.name: percent[load_mask(plan, roi)] for roi in sets}
+
+
+def _quality(plan: Plan, analysis: Analysis) -> pd.DataFrame:
+    """Correlate response patterns of trials with one picture, and with others."""
+    variant = Variant.of(plan, analysis.recipe)
+    union = np.logical_or.reduce([load_mask(plan, roi) for roi in analysis.roi_sets])
+    values, stimuli, runs, deviations = [], [], [], {}
+    for run in plan.runs:
+        part = load_responses(plan, run, variant)
+        inside = union[np.load(response_files(plan, run, variant).mask)]
+        rows = (part.trials["role"] == "trial").to_numpy()
+        if not rows.any():
+            continue
+        X = np.asarray(part.values)[rows][:, inside]
+        deviations[run.run.name] = float(np.median(X.std(axis=0)))
+        values.append(X - X.mean(axis=0))
+        stimuli += part.trials.loc[rows, "stimulus"].tolist()
+        runs += [run.run.name] * int(rows.sum())
+    X = np.concatenate(values)
+    rng = np.random.default_rng(0)
+    if X.shape[1] > LARGEST_PATTERN:
+        X = X[:, np.sort(rng.choice(X.shape[1], LARGEST_PATTERN, replace=False))]
+    keep = np.arange(len(X))
+    if len(X) > LARGEST_PATTERN:
+        keep = np.sort(rng.choice(len(X), LARGEST_PATTERN, replace=False))
+    return _pattern_correlations(
+        X[keep], np.array(stimuli)[keep], np.array(runs)[keep], deviations
+    )
+
+
+def _pattern_correlations(
+    X: np.ndarray,
+    stimuli: np.ndarray,
+    runs: np.ndarray,
+    deviations: Mapping[str, float],
+) -> pd.DataFrame:
+    Z = X - X.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(Z, axis=1, keepdims=True)
+    Z = np.divide(Z, norms, out=np.zeros_like(Z), where=norms > 0)
+    r = Z @ Z.T
+    np.fill_diagonal(r, np.nan)
+    same = stimuli[:, None] == stimuli[None]
+    rows = []
+    for name, deviation in deviations.items():
+        inside = runs == name
+        among, apart = r[inside][same[inside]], r[inside][~same[inside]]
+        rows.append(
+            {
+                "run": name,
+                "same": finite_mean(among),
+                "different": finite_mean(apart),
+                "deviation": deviation,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _ranked(
+    plan: Plan, analysis: Analysis
+) -> dict[str, list[tuple[np.ndarray, np.ndarray, str]]]:
+    """Pick reconstructions by rank: the best, those in the middle, the worst."""
+    files = recon_files(plan, analysis)
+    listed = read_table(files.table, numeric=("pixel_correlation",))
+    size = tuple(json.loads(files.sidecar.read_text())["PictureSize"])
+    order = listed["pixel_correlation"].fillna(-2).to_numpy().argsort(kind="stable")
+    order = order[::-1]
+    shown = min(SHOWN, len(order))
+    middle = max(0, (len(order) - shown) // 2)
+    groups = {
+        f"Best {shown} of {len(order)}": order[:shown],
+        f"Middle {shown} of {len(order)}": order[middle : middle + shown],
+        f"Worst {shown} of {len(order)}": order[-shown:],
+    }
+    result = {}
+    for title, rows in groups.items():
+        items = []
+        for row in rows:
+            entry = listed.iloc[row]
+            seen = read_picture(plan.pictures[entry["stimulus"]], size)
+            made = read_picture(files.folder / entry["image"], size)
+            caption = f"trial {entry['trial']}\nr = {entry['pixel_correlation']:.2f}"
+            items.append((seen, made, caption))
+        result[title] = items
+    return result

@@ -1,0 +1,134 @@
+"""The words and tables of a participant's page."""
+
+import json
+from html import escape
+from typing import Any
+
+import yaml
+
+from bids_recon.dataset.sidecar import library_versions
+from bids_recon.dataset.tables import read_table
+from bids_recon.evaluation.scores import NUMBERS
+from bids_recon.plan.plan import Analysis, Plan
+from bids_recon.reports.citations import citations
+from bids_recon.reports.fragments import (
+    bullet_list,
+    pairs,
+    paragraph,
+    score_table,
+    spurious_table,
+    table,
+)
+from bids_recon.settings import Settings
+from bids_recon.stages.generate.stage import recon_files
+
+
+def what_was_read(plan: Plan, notes: list[str]) -> str:
+    """Return the table of runs, and what was noted on the way."""
+    rows = []
+    for run in plan.runs:
+        roles = run.trials["role"].value_counts().sort_index()
+        rows.append(
+            (
+                run.run.name,
+                run.run.bold.name,
+                run.n_volumes,
+                "given" if run.run.given else f"{run.repetition_time:g} s",
+                ", ".join(f"{role}: {count}" for role, count in roles.items()),
+                run.own.loc[run.own["role"] == "trial", "stimulus"].nunique(),
+            )
+        )
+    headers = ("Run", "File", "Volumes", "Repetition time", "Events", "Pictures")
+    text = paragraph(
+        f"Runs: {len(plan.runs)}, in space {plan.space}. Distinct pictures: "
+        f"{len(plan.pictures)}."
+    )
+    text += table(headers, rows)
+    return text + (bullet_list(notes, "warning") if notes else "")
+
+
+def words_of(plan: Plan, analysis: Analysis) -> dict[str, str]:
+    """Return the texts of one analysis: suffix -> HTML."""
+    files = recon_files(plan, analysis)
+    scores = read_table(files.metrics, numeric=NUMBERS)
+    words = {"heading": _heading(plan, analysis), "scores": score_table(scores)}
+    if files.spurious.is_file():
+        columns = ("value", "chance", "p_value")
+        checks = read_table(files.spurious, numeric=columns)
+        said = json.loads(files.metrics.with_suffix(".json").read_text())["Spurious"]
+        words["spurious"] = paragraph(said) + spurious_table(checks)
+    return words
+
+
+def _heading(plan: Plan, analysis: Analysis) -> str:
+    sidecar = json.loads(recon_files(plan, analysis).sidecar.read_text())
+    metrics = json.loads(
+        recon_files(plan, analysis).metrics.with_suffix(".json").read_text()
+    )
+    voxels = sorted(set(sidecar["NumberOfVoxels"].values()))
+    title = f"<h2>{analysis.desc}, regions {analysis.label}</h2>"
+    facts = {
+        "Method": analysis.recipe.description,
+        "Split": sidecar["SplitDescription"],
+        "Voxels": ", ".join(f"{count:,}" for count in voxels),
+        "Trials": (
+            f"{sum(sidecar['NumberOfTestTrials'])} tested in "
+            f"{len(sidecar['NumberOfTestTrials'])} parts"
+        ),
+        "Picture size": "{} x {} pixels".format(*sidecar["PictureSize"]),
+    }
+    if sidecar["BidsRecon"]["Weights"]:
+        facts["Pretrained weights"] = ", ".join(sidecar["BidsRecon"]["Weights"])
+    text = title + pairs(facts)
+    if sidecar["Transductive"]:
+        text += paragraph(
+            "Transductive: the decoded features of each test trial were scaled by "
+            "those of all test trials.",
+            "warning",
+        )
+    if sidecar["SharesPictures"]:
+        text += paragraph(
+            "The pictures that were tested were also learned on, in other trials.",
+            "warning",
+        )
+    warnings = metrics["BidsRecon"]["Warnings"]
+    return text + (bullet_list(warnings, "warning") if warnings else "")
+
+
+def shown_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that change results, for a reader."""
+    without_effect = [
+        "n_procs",
+        "omp_nthreads",
+        "mem_mb",
+        "verbose",
+        "dry_run",
+        "reports_only",
+        "stages",
+        "work_dir",
+        "participant_label",
+        "bids_database_dir",
+        "output_dir",
+        "level",
+    ]
+    return {
+        name: value
+        for name, value in settings.as_data().items()
+        if value is not None
+        and value is not False
+        and value != []
+        and name not in without_effect
+    }
+
+
+def about(settings: Settings) -> str:
+    """Return settings and versions for a reader."""
+    shown = yaml.safe_dump(shown_settings(settings), sort_keys=False)
+    versions = {name: str(value) for name, value in library_versions().items()}
+    return f"<pre>{escape(shown)}</pre>" + pairs(versions)
+
+
+def what_to_cite(plan: Plan) -> str:
+    """Return the references of all recipes."""
+    keys = {key for analysis in plan.analyses for key in analysis.recipe.cite}
+    return f"<pre>{escape(citations(keys)[0])}</pre>"
