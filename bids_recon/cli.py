@@ -5,14 +5,13 @@ Nothing heavy is imported before the options are read, so that ``--help`` and
 """
 
 import argparse
-import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_recon import __version__
+from bids_recon.command import run_command
 from bids_recon.errors import Status, UserError, did_you_mean
 
 LEVELS = ("participant", "group")
@@ -306,38 +305,17 @@ def _checked(config: dict[str, Any], path: Path | None) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``bids-recon`` and return its exit status."""
-    try:
-        settings = make_settings(sys.argv[1:] if arguments is None else arguments)
-        _show_log(settings.verbose)
-        if settings.offline:
-            os.environ |= {"HF_HUB_OFFLINE": "1", "TEMPLATEFLOW_AUTOUPDATE": "off"}
-        from bids_recon.workflow import run_group, run_participant
-
-        run = run_participant if settings.level == "participant" else run_group
-        return int(run(settings))
-    except UserError as error:
-        sys.stderr.write(f"bids-recon: {error.message}\n")
-        return int(error.status)
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "bids-recon: stopped. The same command goes on where it was.\n"
-        )
-        return 130
+    return run_command("bids-recon", _run, arguments)
 
 
-def _show_log(verbose: int) -> None:
-    if sys.stderr.isatty():
-        from rich.logging import RichHandler
+def _run(arguments: Sequence[str]) -> int:
+    settings = make_settings(arguments)
+    from bids_recon.terminal import show_log
 
-        handler: logging.Handler = RichHandler(
-            show_path=False, markup=False, log_time_format="%H:%M:%S"
-        )
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-        )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.INFO if verbose else logging.ERROR)
-    logging.getLogger("bids_recon").setLevel(logging.INFO)
+    show_log(settings.verbose)
+    if settings.offline:
+        os.environ |= {"HF_HUB_OFFLINE": "1", "TEMPLATEFLOW_AUTOUPDATE": "off"}
+    from bids_recon.workflow import run_group, run_participant
+
+    run = run_participant if settings.level == "participant" else run_group
+    return int(run(settings))

@@ -1,12 +1,11 @@
 """``bids-recon-demo``: a simulated dataset, reconstructed from start to page."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bids_recon import cli
-from bids_recon.errors import UserError
+from bids_recon.command import run_command
 
 RECIPES = {
     "digits": ("eigenimage", "miyawaki2008"),
@@ -17,7 +16,11 @@ N_PICTURES = {"digits": 100, "photographs": 300}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate a dataset below OUT, run both levels on it, and say where pages are."""
-    parser = argparse.ArgumentParser(
+    return run_command("bids-recon-demo", _run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = cli.Parser(
         prog="bids-recon-demo",
         description="Simulate a small BIDS dataset with a known answer and reconstruct "
         "its pictures with two recipes.",
@@ -43,16 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stderr.write(f"Simulating two participants in {bids_dir}\n")
     from bids_recon.simulate.dataset import Experiment, simulate_dataset
 
-    try:
-        experiment = Experiment(
-            options.pictures,
-            n_pictures=N_PICTURES[options.pictures],
-            noise=options.noise,
-        )
-        simulate_dataset(bids_dir, experiment)
-    except UserError as error:
-        sys.stderr.write(f"bids-recon-demo: {error.message}\n")
-        return int(error.status)
+    experiment = Experiment(
+        options.pictures, n_pictures=N_PICTURES[options.pictures], noise=options.noise
+    )
+    simulate_dataset(bids_dir, experiment)
     common = [str(bids_dir), str(output_dir)]
     status = cli.main(
         [

@@ -1,16 +1,21 @@
-"""Where the jobs of a run are executed: one Dask graph, here or in processes.
+"""Where the jobs of a run are executed: in this process, or in local ones.
 
 A job names the jobs it needs. It gets their outcomes and gives its own; it never
-raises. What follows a failed job is not run, and all else goes on.
+raises. What follows a failed job is not run, and all else goes on. Processes are
+spoken to through pipes, so that nothing listens on a port.
 """
 
 import logging
+import multiprocessing
 import os
+import signal
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bids_recon.errors import Status, UserError
@@ -85,6 +90,8 @@ class Job:
         Jobs without which this one cannot run.
     after : tuple of str
         Jobs that must have ended, whatever came of them.
+    seconds : float, s
+        How long it may take; only how far a run is shown to be depends on it.
     """
 
     name: str
@@ -92,19 +99,19 @@ class Job:
     run: Callable[..., Result]
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = field(default=())
+    seconds: float = 1.0
 
 
-def carry_out(job: Job, n_threads: int, *outcomes: Outcome) -> Outcome:
+def carry_out(job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> Outcome:
     """Run one job, given the outcomes of the jobs that it needs or follows."""
-    by_name = {outcome.job: outcome for outcome in outcomes}
-    missing = [name for name in job.needs if by_name[name].failed]
+    missing = [name for name in job.needs if outcomes[name].failed]
     if missing:
-        cause = by_name[missing[0]]
+        cause = outcomes[missing[0]]
         return Outcome(job.name, "not run", f"because {cause.job} failed")
     started = time.monotonic()
     try:
         with _threads(n_threads):
-            followed = [by_name[name] for name in job.after]
+            followed = [outcomes[name] for name in job.after]
             result = job.run(followed) if job.after else job.run()
     except UserError as error:
         return Outcome(
@@ -158,22 +165,12 @@ def _threads(n_threads: int) -> Any:
     return threadpool_limits(limits=n_threads)
 
 
-def graph_of(jobs: Iterable[Job], n_threads: int) -> dict[str, Any]:
-    """Return the jobs as a Dask graph, name -> task."""
-    return {
-        job.name: (
-            partial(carry_out, job, n_threads),
-            *dict.fromkeys((*job.needs, *job.after)),
-        )
-        for job in jobs
-    }
-
-
 def execute(
     jobs: list[Job],
     n_procs: int,
     n_threads: int,
-    tell: Callable[[Outcome], None],
+    ended: Callable[[Outcome], None],
+    begun: Callable[[Job], None],
 ) -> dict[str, Outcome]:
     """Run all jobs, each after those that it needs.
 
@@ -185,72 +182,167 @@ def execute(
         1 for this process, more for as many local processes.
     n_threads : int
         How many threads a job's linear algebra may use.
-    tell : callable
+    ended : callable
         Called with each outcome as it comes.
+    begun : callable
+        Called with each job as it begins.
 
     Returns
     -------
     dict of str to Outcome
         By the name of the job.
     """
-    graph = graph_of(jobs, n_threads)
-    if n_procs == 1:
-        return _here(graph, tell)
-    return _in_processes(graph, n_procs, tell)
-
-
-def _here(graph: dict[str, Any], tell: Callable[[Outcome], None]) -> dict[str, Outcome]:
-    import dask
-    from dask.callbacks import Callback
-
-    def posttask(key: str, result: Outcome, *_: Any) -> None:  # noqa: ARG001
-        tell(result)
-
-    with Callback(posttask=posttask):
-        outcomes = dask.get(graph, list(graph))
-    return dict(zip(graph, outcomes, strict=True))
+    if n_procs > 1:
+        return _in_processes(jobs, n_procs, n_threads, ended, begun)
+    outcomes: dict[str, Outcome] = {}
+    for job in jobs:
+        begun(job)
+        outcomes[job.name] = carry_out(job, n_threads, outcomes)
+        ended(outcomes[job.name])
+    return outcomes
 
 
 def _in_processes(
-    graph: dict[str, Any], n_procs: int, tell: Callable[[Outcome], None]
+    jobs: list[Job],
+    n_procs: int,
+    n_threads: int,
+    ended: Callable[[Outcome], None],
+    begun: Callable[[Job], None],
 ) -> dict[str, Outcome]:
-    import dask
-    from distributed import Client, LocalCluster, as_completed
+    waiting = list(jobs)
+    outcomes: dict[str, Outcome] = {}
+    with _workers(min(n_procs, len(jobs)), n_threads) as workers:
+        while len(outcomes) < len(jobs):
+            free = [worker for worker in workers if worker.job is None]
+            for worker, job in zip(free, _ready(waiting, outcomes), strict=False):
+                begun(job)
+                waiting.remove(job)
+                worker.begin(job, outcomes)
+            busy = {w.connection: w for w in workers if w.job is not None}
+            for connection in wait(list(busy)):
+                outcome = busy[connection].receive()
+                if outcome is not None:
+                    outcomes[outcome.job] = outcome
+                    ended(outcome)
+    return {job.name: outcomes[job.name] for job in jobs}
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    settings = {
-        # Jobs keep to the memory themselves; a worker that Dask restarted in the
-        # middle of one would lose what it did, and fail again where the first did.
-        "distributed.worker.memory.terminate": False,
-        "distributed.scheduler.allowed-failures": 0,
-    }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=n_procs,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        futures = client.get(graph, list(graph), sync=False)
-        outcomes = {}
-        for future, result in as_completed(
-            futures, with_results=True, raise_errors=False
-        ):
-            outcome = result if isinstance(result, Outcome) else _lost(future.key)
-            tell(outcome)
-            outcomes[outcome.job] = outcome
-    return {name: outcomes[name] for name in graph}
+
+def _ready(waiting: list[Job], outcomes: Mapping[str, Outcome]) -> list[Job]:
+    """Return the jobs that could begin, in their order."""
+    return [
+        job
+        for job in waiting
+        if all(name in outcomes for name in (*job.needs, *job.after))
+    ]
+
+
+class _Worker:
+    """One local process, which carries out one job at a time, and is replaced if lost.
+
+    Parameters
+    ----------
+    n_threads : int
+        For each job.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self.job: Job | None = None
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        levels = {name: logging.getLogger(name).level for name in ("", "bids_recon")}
+        self.process = context.Process(
+            target=_work, args=(other, self.n_threads, levels), daemon=True
+        )
+        # Ctrl-C reaches every process of a terminal; ours end with their parent.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        other.close()
+
+    def begin(self, job: Job, outcomes: Mapping[str, Outcome]) -> None:
+        """Have a job carried out."""
+        self.job = job
+        known = {name: outcomes[name] for name in (*job.needs, *job.after)}
+        try:
+            self.connection.send((job, known))
+        except OSError:
+            return  # The process died before; ``receive`` tells.
+
+    def receive(self) -> Outcome | None:
+        """Take what the process says; an outcome once its job has ended."""
+        job = self.job
+        try:
+            said = self.connection.recv()
+        except (EOFError, OSError):
+            self.end()
+            self._start()
+            self.job = None
+            return _lost(job.name)
+        if isinstance(said, logging.LogRecord):
+            logging.getLogger(said.name).handle(said)
+            return None
+        self.job = None
+        return said
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+@contextmanager
+def _workers(n: int, n_threads: int) -> Iterator[list[_Worker]]:
+    workers = [_Worker(n_threads) for _ in range(n)]
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _work(connection: Connection, n_threads: int, levels: Mapping[str, int]) -> None:
+    """Carry out the jobs that come through a connection, until it is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.getLogger().handlers = [_ToParent(connection)]
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    while True:
+        try:
+            job, outcomes = connection.recv()
+        except EOFError:
+            return
+        connection.send(carry_out(job, n_threads, outcomes))
+
+
+def _end_with_parent() -> None:
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+class _ToParent(logging.Handler):
+    """Sends what is logged to the process that shows it."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record, with its arguments in place."""
+        record.msg, record.args, record.exc_info = self.format(record), None, None
+        self.connection.send(record)
 
 
 def _lost(job: str) -> Outcome:
-    """Return what came of a job whose process died, or that needed such a job."""
+    """Return what came of a job whose process died."""
     reason = (
-        "its process, or that of a job it needs, was killed; most often because the "
-        "memory was used up. Use fewer processes (--n-procs) or set --mem-mb."
+        "its process was killed; most often because the memory was used up. Use fewer "
+        "processes (--n-procs) or set --mem-mb."
     )
     return Outcome(job, "failed", reason, Status.FAILED)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_recon.cli import Parser, absolute_path
+from bids_recon.command import run_command
 from bids_recon.errors import Status, UserError, first_few
 
 
@@ -42,18 +43,18 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``bids-recon-score`` and return its exit status."""
-    try:
-        options = make_parser().parse_args(arguments)
-        text, notes = _score(options)
-        sys.stdout.write(text)
-        sys.stderr.write("".join(f"note: {note}\n" for note in notes))
-        if "out" in options:
-            from bids_recon.files import write_text
+    return run_command("bids-recon-score", _run, arguments)
 
-            write_text(options.out, text)
-    except UserError as error:
-        sys.stderr.write(f"bids-recon-score: {error.message}\n")
-        return int(error.status)
+
+def _run(arguments: Sequence[str]) -> int:
+    options = make_parser().parse_args(arguments)
+    text, notes = _score(options)
+    sys.stdout.write(text)
+    sys.stderr.write("".join(f"note: {note}\n" for note in notes))
+    if "out" in options:
+        from bids_recon.files import write_text
+
+        write_text(options.out, text)
     return 0
 
 

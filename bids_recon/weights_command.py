@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_recon.cli import Parser, absolute_path
+from bids_recon.command import run_command
 from bids_recon.errors import Status, UserError
 
 
@@ -31,13 +32,13 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``bids-recon-weights`` and return its exit status."""
-    try:
-        options = make_parser().parse_args(arguments)
-        actions = {"list": _list, "fetch": _fetch, "check": _check}
-        return actions[options.action](options.names, options.folder)
-    except UserError as error:
-        sys.stderr.write(f"bids-recon-weights: {error.message}\n")
-        return int(error.status)
+    return run_command("bids-recon-weights", _run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = make_parser().parse_args(arguments)
+    actions = {"list": _list, "fetch": _fetch, "check": _check}
+    return actions[options.action](options.names, options.folder)
 
 
 def _list(names: list[str], folder: Path | None) -> int:

@@ -44,6 +44,7 @@ from bids_recon.stages.report.participant import (
 )
 from bids_recon.stages.responses import Variant, responses_stage
 from bids_recon.stages.rois import reference_stage, rois_stage
+from bids_recon.terminal import RunProgress
 
 logger = logging.getLogger("bids_recon")
 
@@ -74,7 +75,8 @@ def run_participant(settings: Settings) -> Status:
     jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
     n_procs = processes_within_memory(settings, plans)
     n_threads = settings.omp_nthreads or default_threads(n_procs)
-    outcomes = execute(jobs, n_procs, n_threads, _tell)
+    with RunProgress(jobs) as progress:
+        outcomes = execute(jobs, n_procs, n_threads, progress.ended, progress.begun)
     log_defects(settings, outcomes)
     for subject, own in jobs_by_subject.items():
         failed = [outcomes[j.name] for j in own if outcomes[j.name].state == "failed"]
@@ -271,21 +273,6 @@ def exit_status(n_subjects: int, failures: dict[str, UserError]) -> Status:
     if len(failures) == n_subjects and len(statuses) == 1:
         return statuses.pop()
     return Status.FAILED
-
-
-def _tell(outcome: Outcome) -> None:
-    if outcome.state == "done":
-        logger.info(
-            "%s: done in %.1f s (%s)", outcome.job, outcome.seconds, outcome.reason
-        )
-    elif outcome.state == "up to date":
-        logger.info("%s: up to date, skipped", outcome.job)
-    elif outcome.state == "not run":
-        logger.warning("%s: not run %s", outcome.job, outcome.reason)
-    else:
-        logger.error("%s: failed: %s", outcome.job, outcome.reason)
-    for note in outcome.warnings:
-        logger.warning("%s: %s", outcome.job, note)
 
 
 def _tell_end(

@@ -31,7 +31,7 @@ def changed(**changes):
 
 
 def test_an_up_to_date_stage_need_not_run(sidecar):
-    assert sidecar.why_run(RECORD) == "not done yet"
+    assert sidecar.why_run(RECORD) == ""
     sidecar.write(RECORD, {"Description": "x"}, ["a warning"])
     assert sidecar.why_run(RECORD) is None
     assert sidecar.read()["Sources"] == ["bids:raw:a"]

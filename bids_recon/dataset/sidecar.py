@@ -80,12 +80,12 @@ class Sidecar:
     outputs: Mapping[str, Path] = field(default_factory=dict)
 
     def why_run(self, record: Record) -> str | None:
-        """Say why the stage must run, or ``None`` if its outputs are up to date."""
+        """Say why the stage must run again; ``""`` if it never did, ``None`` if not."""
         try:
             data = json.loads(self.path.read_text())
             before = data["BidsRecon"]
         except FileNotFoundError:
-            return "not done yet"
+            return ""
         except (OSError, ValueError, KeyError, TypeError):
             return f"{self.path.name} cannot be read"
         for key, value in record.as_data().items():

@@ -31,7 +31,7 @@ from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import reference_path, roi_path
 
 
-def report_stage(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
+def report_stage(plan: Plan, outcomes: Sequence[Outcome] = ()) -> Result:
     """Draw the figures of a participant and write the page, if that is not done yet."""
     settings = plan.settings
     failed = {outcome.job for outcome in outcomes if outcome.failed}
