@@ -5,6 +5,7 @@ raises. What follows a failed job is not run, and all else goes on. Processes ar
 spoken to through pipes, so that nothing listens on a port.
 """
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -18,7 +19,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from bids_recon import library_warnings
 from bids_recon.errors import Status, UserError
+
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the system says where a place cannot be written to."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def carry_out(job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> Outc
         return Outcome(job.name, "not run", f"because {cause.job} failed")
     started = time.monotonic()
     try:
-        with _threads(n_threads):
+        with _threads(n_threads), library_warnings.caught():
             followed = [outcomes[name] for name in job.after]
             result = job.run(followed) if job.after else job.run()
     except UserError as error:
@@ -127,22 +132,40 @@ def carry_out(job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> Outc
             "(--n-procs) or a smaller set of voxels (--roi)."
         )
         return Outcome(job.name, "failed", reason, Status.FAILED)
-    except Exception as error:  # a defect of ours: told with its traceback, in the log
-        return Outcome(
-            job.name,
-            "failed",
-            f"a defect in bids-recon ({type(error).__name__}: {error}); the log has "
-            "its traceback, please report it",
-            Status.FAILED,
-            seconds=time.monotonic() - started,
-            details=traceback.format_exc(),
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            return _defect(job, error, time.monotonic() - started)
+        reason = (
+            f"{error.filename or 'a file'}: cannot be written ({error.strerror}). "
+            "Check the permissions of the output and work directories and the space "
+            "left."
         )
+        return Outcome(job.name, "failed", reason, Status.CANNOT_WRITE)
+    except Exception as error:  # a defect of ours: told with its traceback, in the log
+        return _defect(job, error, time.monotonic() - started)
     return Outcome(
         job.name,
         "done" if result.ran else "up to date",
         result.reason,
         warnings=result.warnings,
         seconds=time.monotonic() - started,
+    )
+
+
+def defect(error: Exception) -> str:
+    """Return what a user is told of an error that nobody foresaw."""
+    return (
+        f"a defect in bids-recon ({type(error).__name__}: {error}); the log has its "
+        "traceback, please report it"
+    )
+
+
+def _defect(job: Job, error: Exception, seconds: float) -> Outcome:
+    details = traceback.format_exc()
+    return Outcome(
+        *(job.name, "failed", defect(error), Status.FAILED),
+        seconds=seconds,
+        details=details,
     )
 
 

@@ -7,8 +7,14 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+import numpy as np
 
 from bids_recon.errors import Status, UserError
+
+PART = ".bids-recon-part-"
+"""What the name of a file begins with as long as it is being written."""
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -19,9 +25,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     UserError
         If the place cannot be written to.
     """
-    # The suffix stays last, because writers choose the format by it. Two processes may
-    # write the same file, such as the pictures of two recipes: each its own part.
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    part = _part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
@@ -35,6 +39,31 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    """Return a name beside a file that no other process, on any machine, will use."""
+    # Writers choose the format by the suffix. A name is at most 255 bytes long.
+    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    return path.with_name(f"{PART}{uuid4().hex}{suffix}")
+
+
+def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Make a file for an array of float32, with room on the disk, and map it.
+
+    A map of a file without room ends the process when the disk is full.
+
+    Raises
+    ------
+    OSError
+        If there is no room.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    reserve = getattr(os, "posix_fallocate", None)
+    if reserve is not None:
+        with path.open("r+b") as stream:
+            reserve(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    return array
 
 
 def write_text(path: Path, text: str) -> None:

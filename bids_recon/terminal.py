@@ -90,7 +90,7 @@ class RunProgress:
     """
 
     def __init__(self, jobs: list[Job]) -> None:
-        self._seconds = {job.name: job.seconds for job in jobs}
+        self._jobs = {job.name: job for job in jobs}
         self._running: list[str] = []
         self._told: set[tuple[str, str]] = set()
         self._bar = None
@@ -105,7 +105,7 @@ class RunProgress:
                 transient=True,
                 expand=True,
             )
-            self._task = self._bar.add_task("", total=sum(self._seconds.values()))
+            self._task = self._bar.add_task("", total=sum(job.seconds for job in jobs))
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -128,7 +128,7 @@ class RunProgress:
         self._show(0.0)
 
     def ended(self, outcome: Outcome) -> None:
-        """Say what came of a job; the same note of one participant only once."""
+        """Say what came of a job; the same note of several runs only once."""
         self._running.remove(outcome.job)
         if outcome.state == "done":
             why = f" (again: {outcome.reason})" if outcome.reason else ""
@@ -139,12 +139,14 @@ class RunProgress:
             logger.warning("%s: not run %s", outcome.job, outcome.reason)
         else:
             logger.error("%s: failed: %s", outcome.job, outcome.reason)
-        participant = outcome.job.split()[0]
+        job = self._jobs[outcome.job]
+        # What holds for one run mostly holds for all of a participant.
+        whose = job.name.split()[0] if job.stage == "responses" else job.name
         for note in outcome.warnings:
-            if (participant, note) not in self._told:
-                self._told.add((participant, note))
-                logger.warning("%s: %s", participant, note)
-        self._show(self._seconds[outcome.job])
+            if (whose, note) not in self._told:
+                self._told.add((whose, note))
+                logger.warning("%s: %s", whose, note)
+        self._show(job.seconds)
 
     def _show(self, advance: float) -> None:
         if self._bar:

@@ -7,28 +7,32 @@ jobs and has the engine execute it. Every job is one stage:
     -> report
 """
 
-import json
 import logging
+import re
+import tempfile
+import traceback
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import yaml
 
-from bids_recon.dataset.derivatives import (
-    check_output_dir,
-    make_output_dir,
-    write_descriptions,
-)
+from bids_recon import library_warnings
+from bids_recon.dataset.derivatives import write_descriptions
 from bids_recon.dataset.layout import Dataset
-from bids_recon.dataset.leftovers import remove_dead_parts, remove_parts
-from bids_recon.engine import Job, Outcome, default_threads, execute
+from bids_recon.dataset.leftovers import remove_parts, remove_parts_in
+from bids_recon.dataset.locks import locked
+from bids_recon.dataset.output_dir import check_folders, make_output_dir
+from bids_recon.engine import Job, Outcome, default_threads, defect, execute
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.profiles import read_profile
 from bids_recon.files import write_text
+from bids_recon.plan.checks import check_weights, processes_within_memory
 from bids_recon.plan.dry_run import describe
+from bids_recon.plan.estimate import REPORT, analysis_seconds, run_seconds, sizes_of
 from bids_recon.plan.make_plan import make_plan
-from bids_recon.plan.methods import check_machine, checked_recipe
-from bids_recon.plan.plan import Analysis, Plan, memory_of
+from bids_recon.plan.methods import checked_recipe
+from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.recipe import Recipe, read_recipe
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
@@ -59,18 +63,46 @@ def run_participant(settings: Settings) -> Status:
         common if all failed.
     """
     recipes = read_recipes(settings)
-    check_output_dir(settings.bids_dir, settings.output_dir)
+    check_folders(settings)
     dataset = Dataset(settings)
     subjects = dataset.participants()
-    plans, failures = make_plans(dataset, subjects, recipes)
     if settings.dry_run:
-        for plan in plans:
-            logger.info("%s", describe(plan))
-        return exit_status(len(subjects), failures)
+        return dry_run(dataset, subjects, recipes)
+    check_weights(settings, recipes)
     make_output_dir(settings.output_dir)
     write_run_files(settings, dataset, recipes)
+    with locked(lock_files(settings, subjects)):
+        return run_jobs(settings, dataset, subjects, recipes)
+
+
+def dry_run(
+    dataset: Dataset, subjects: list[str], recipes: tuple[Recipe, ...]
+) -> Status:
+    """Say what would run, and refuse what a run would refuse; write nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.settings = replace(dataset.settings, work_dir=Path(folder))
+        plans, failures = make_plans(dataset, subjects, recipes)
+        for plan in plans:
+            logger.info("%s", describe(plan))
+        processes_within_memory(dataset.settings, plans)
+    check_weights(dataset.settings, recipes)
+    return exit_status(len(subjects), failures)
+
+
+def run_jobs(
+    settings: Settings,
+    dataset: Dataset,
+    subjects: list[str],
+    recipes: tuple[Recipe, ...],
+) -> Status:
+    """Plan and execute the jobs of participants whose folders are locked."""
+    for subject in subjects:
+        remove_parts(settings.output_dir / f"sub-{subject}")
+        remove_parts(settings.work / f"sub-{subject}")
+    plans, failures = make_plans(dataset, subjects, recipes)
     for subject, error in failures.items():
-        failure_page(settings, subject, error.message)
+        if error.status not in (Status.USAGE, Status.NOTHING_SELECTED):
+            failure_page(settings, subject, error.message)
     jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
     jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
     n_procs = processes_within_memory(settings, plans)
@@ -88,9 +120,11 @@ def run_participant(settings: Settings) -> Status:
 
 def run_group(settings: Settings) -> Status:
     """Collect all participants of OUTPUT_DIR in one table and page."""
-    check_output_dir(settings.bids_dir, settings.output_dir)
-    make_output_dir(settings.output_dir)
-    page = group_stage(settings)
+    check_folders(settings)
+    logs = settings.output_dir / "logs"
+    scored = [path.parent.name for path in settings.output_dir.glob("sub-*/recon")]
+    with locked(logs / f"{name}.lock" for name in scored):
+        page = group_stage(settings)
     logger.info("Group report: %s", page)
     return Status.OK
 
@@ -115,11 +149,7 @@ def read_recipes(settings: Settings) -> tuple[Recipe, ...]:
     for recipe in recipes:
         for profile in recipe.profiles:
             read_profile(profile)
-    recipes = tuple(checked_recipe(recipe) for recipe in recipes)
-    computes = {"decode", "generate"} & set(settings.stages)
-    if computes and not (settings.dry_run or settings.reports_only):
-        check_machine(recipes, settings)
-    return recipes
+    return tuple(checked_recipe(recipe) for recipe in recipes)
 
 
 def make_plans(
@@ -129,10 +159,17 @@ def make_plans(
     plans, failures = [], {}
     for subject in subjects:
         try:
-            plans.append(make_plan(dataset, subject, recipes))
+            with library_warnings.caught():
+                plans.append(make_plan(dataset, subject, recipes))
         except UserError as error:
-            logger.error("sub-%s: %s", subject, error.message)
             failures[subject] = error
+        except Exception as error:  # a defect of ours must not stop the others
+            details = traceback.format_exc()
+            failures[subject] = UserError(defect(error), Status.FAILED)
+            if not dataset.settings.dry_run:
+                write_crash(dataset.settings, f"sub-{subject}_plan", details)
+        if subject in failures:
+            logger.error("sub-%s: %s", subject, failures[subject].message)
     return plans, failures
 
 
@@ -161,7 +198,7 @@ def jobs_of(plan: Plan) -> list[Job]:
         jobs += analysis_jobs(plan, analysis, [job.name for job in responses])
     after = tuple(job.name for job in jobs)
     report = partial(report_stage, plan)
-    jobs.append(Job(f"{subject} report", "report", report, after=after))
+    jobs.append(Job(f"{subject} report", "report", report, (), after, REPORT))
     return of_stages(jobs, plan.settings.stages)
 
 
@@ -172,6 +209,7 @@ def response_jobs(plan: Plan, variant: Variant) -> list[Job]:
             f"sub-{plan.subject} responses {variant.desc} {run.run.name}",
             "responses",
             partial(responses_stage, plan, index, variant),
+            seconds=run_seconds(run),
         )
         for index, run in enumerate(plan.runs)
     ]
@@ -181,6 +219,7 @@ def analysis_jobs(plan: Plan, analysis: Analysis, responses: list[str]) -> list[
     """Return the jobs of one recipe on one set of regions, one after another."""
     masks = [f"sub-{plan.subject} rois {roi.name}" for roi in analysis.roi_sets]
     needs = (*responses, *masks)
+    seconds = analysis_seconds(analysis, sizes_of(plan, analysis))
     jobs = []
     for stage, function in (
         ("decode", decode_stage),
@@ -188,7 +227,8 @@ def analysis_jobs(plan: Plan, analysis: Analysis, responses: list[str]) -> list[
         ("evaluate", evaluate_stage),
     ):
         name = f"{analysis_name(plan, analysis)} {stage}"
-        jobs.append(Job(name, stage, partial(function, plan, analysis), needs))
+        work = partial(function, plan, analysis)
+        jobs.append(Job(name, stage, work, needs, seconds=seconds[stage]))
         needs = (name,)
     return jobs
 
@@ -211,58 +251,38 @@ def write_run_files(
     settings: Settings, dataset: Dataset, recipes: tuple[Recipe, ...]
 ) -> None:
     """Write what describes the output, and the settings and citations of this run."""
-    output_dir = settings.output_dir
-    description = settings.bids_dir / "dataset_description.json"
-    raw = json.loads(description.read_text()) if description.is_file() else {}
-    write_descriptions(output_dir, dataset.links, raw)
-    data = yaml.safe_dump(settings.as_data(), sort_keys=False)
-    write_text(output_dir / "logs" / settings.run_uuid / "settings.yml", data)
+    output_dir, logs = settings.output_dir, settings.output_dir / "logs"
+    # The description comes first: by it the folder is ours.
+    write_descriptions(output_dir, dataset.links, dataset.description)
     text, bibtex = citations({key for recipe in recipes for key in recipe.cite})
-    write_text(output_dir / "logs" / "CITATION.md", text)
-    write_text(output_dir / "logs" / "CITATION.bib", bibtex)
-    for subject in dataset.participants():
-        remove_parts(output_dir / f"sub-{subject}")
-        remove_parts(settings.work / f"sub-{subject}")
-    for folder in (output_dir, output_dir / "logs"):
-        remove_dead_parts(folder)
+    with locked([logs / "run.lock"]):
+        for folder in (output_dir, logs):
+            remove_parts_in(folder)
+        write_text(logs / "CITATION.md", text)
+        write_text(logs / "CITATION.bib", bibtex)
+        data = yaml.safe_dump(settings.as_data(), sort_keys=False)
+        write_text(logs / settings.run_uuid / "settings.yml", data)
 
 
-def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
-    """Return how many processes fit into ``--mem-mb``.
-
-    Raises
-    ------
-    UserError
-        If not even one does.
-    """
-    if settings.mem_mb is None or not plans:
-        return settings.n_procs
-    need = max(memory_of(plan) for plan in plans)
-    fit = settings.mem_mb // need
-    if fit < 1:
-        raise UserError(
-            f"--mem-mb {settings.mem_mb}: the largest run needs about {need} MB. Give "
-            "more, or read a space with larger voxels.",
-            Status.USAGE,
-        )
-    if fit < settings.n_procs:
-        logger.warning(
-            "A process needs about %d MB; %d run at once instead of %d.",
-            need,
-            fit,
-            settings.n_procs,
-        )
-    return min(fit, settings.n_procs)
+def lock_files(settings: Settings, subjects: list[str]) -> list[Path]:
+    """Return what one run at a time holds locked, for each participant."""
+    folders = (settings.output_dir / "logs", settings.work)
+    return [folder / f"sub-{label}.lock" for folder in folders for label in subjects]
 
 
 def log_defects(settings: Settings, outcomes: dict[str, Outcome]) -> None:
     """Write the tracebacks of our own defects where a user can find them."""
     for outcome in outcomes.values():
         if outcome.details:
-            name = f"crash-{outcome.job.replace(' ', '_')}.txt"
-            path = settings.output_dir / "logs" / settings.run_uuid / name
-            write_text(path, outcome.details)
-            logger.error("Its traceback: %s", path)
+            write_crash(settings, outcome.job, outcome.details)
+
+
+def write_crash(settings: Settings, what: str, details: str) -> None:
+    """Write one traceback; its name holds nothing that a path would take amiss."""
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", what)[:150]
+    path = settings.output_dir / "logs" / settings.run_uuid / f"crash-{name}.txt"
+    write_text(path, details)
+    logger.error("Its traceback: %s", path)
 
 
 def exit_status(n_subjects: int, failures: dict[str, UserError]) -> Status:

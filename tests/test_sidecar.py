@@ -1,8 +1,5 @@
 """Sidecars, whole files, and why a stage runs."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bids_recon.dataset.checksums import Checksums, checksum
-from bids_recon.dataset.leftovers import remove_dead_parts
+from bids_recon.dataset.leftovers import remove_listed, remove_parts
 from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.errors import UserError
-from bids_recon.files import write_whole
+from bids_recon.files import PART, new_array, write_whole
 
 
 @pytest.fixture
@@ -54,14 +51,19 @@ def test_what_changed_is_said(sidecar, changes, why):
 
 def test_lost_and_changed_outputs_are_noticed(sidecar, tmp_path):
     sidecar.write(RECORD, {}, [])
-    (tmp_path / "out.txt").write_text("half")
+    # As long as before: the size alone would not tell.
+    (tmp_path / "out.txt").write_text("resulT")
     assert sidecar.why_run(RECORD) == "out.txt was changed"
     (tmp_path / "out.txt").unlink()
     assert sidecar.why_run(RECORD) == "out.txt is missing"
 
 
-def test_a_broken_sidecar_is_no_reason_to_stop(sidecar):
-    sidecar.path.write_text("{")
+@pytest.mark.parametrize(
+    "text", ["{", "null", "[]", '{"BidsRecon": []}', "[" * 100_000]
+)
+def test_a_broken_sidecar_is_no_reason_to_stop(sidecar, text):
+    sidecar.path.write_text(text)
+    assert sidecar.listed == []
     assert sidecar.why_run(RECORD) == "out.json cannot be read"
 
 
@@ -92,16 +94,25 @@ def test_many_may_write_the_same_file_at_once(tmp_path, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
 
 
-def test_parts_of_dead_processes_are_removed(tmp_path):
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    dead = tmp_path / f".part-{child.pid}-a.json"
-    alive = tmp_path / f".part-{os.getpid()}-b.json"
-    for path in (dead, alive):
-        path.touch()
-    remove_dead_parts(tmp_path)
-    assert not dead.exists()
-    assert alive.exists()
+def test_only_parts_and_listed_names_are_removed(tmp_path):
+    own, others = tmp_path / "own", tmp_path / "others"
+    for folder in (own / "below", others):
+        folder.mkdir(parents=True)
+        for name in (f"{PART}1.npy", "listed.png", "made.png", "mine.txt"):
+            (folder / name).touch()
+    (own / "link").symlink_to(others)
+    remove_parts(own)
+    assert not (own / "below" / f"{PART}1.npy").exists()
+    assert (others / f"{PART}1.npy").exists()
+    listed = ["listed.png", "made.png", "../others/mine.txt", "gone.png"]
+    remove_listed(own / "below", listed, [own / "below" / "made.png"])
+    assert {p.name for p in (own / "below").iterdir()} == {"made.png", "mine.txt"}
+    assert (others / "mine.txt").exists()
+
+
+def test_an_array_has_its_room_on_the_disk_before_it_is_mapped(tmp_path):
+    array = new_array(tmp_path / "a.npy", (1000, 300))
+    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= array.nbytes == 1_200_000
 
 
 def test_checksums_are_remembered_until_a_file_changes(tmp_path):

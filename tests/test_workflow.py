@@ -32,11 +32,14 @@ figures/desc-04top1identification_scores.svg
 figures/desc-cite_about.html
 figures/desc-read_about.html
 figures/desc-table_about.html
+figures/group_report.json
 group.html
 group_metrics.tsv
 group_recon.tsv
 logs/CITATION.bib
 logs/CITATION.md
+logs/run.lock
+logs/sub-01.lock
 sub-01.html
 sub-01/figures/sub-01_report.json
 sub-01/figures/sub-01_task-digits_desc-cite_about.html

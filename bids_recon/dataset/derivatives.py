@@ -1,6 +1,5 @@
 """Names of all outputs, and the files at the root that describe them."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 from bids.layout.writing import build_path
 
 from bids_recon import __version__
-from bids_recon.errors import Status, UserError
 from bids_recon.files import write_json, write_text
 
 BIDS_VERSION = "1.10.0"
@@ -60,57 +58,6 @@ def camel_case(name: str) -> str:
     """Return a name as it stands in a file name: ``brain-diffuser``, brainDiffuser."""
     head, *rest = [part for part in re.split(r"[^A-Za-z0-9]+", name) if part]
     return head + "".join(part[0].upper() + part[1:] for part in rest)
-
-
-def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
-    """Refuse to write where the input lies.
-
-    Raises
-    ------
-    UserError
-        If OUTPUT_DIR is BIDS_DIR, or a raw dataset.
-    """
-    if output_dir.resolve() == bids_dir.resolve():
-        raise UserError(
-            f"OUTPUT_DIR is BIDS_DIR ({bids_dir}); the input is never written to. "
-            f"Choose another, for instance {bids_dir / 'derivatives' / 'bids-recon'}.",
-            Status.USAGE,
-        )
-    description = output_dir / "dataset_description.json"
-    if description.is_file() and not _is_derivative(description):
-        raise UserError(
-            f"{output_dir} is a BIDS dataset that is no derivative; outputs are not "
-            "mixed with it. Choose another OUTPUT_DIR.",
-            Status.USAGE,
-        )
-
-
-def _is_derivative(description: Path) -> bool:
-    try:
-        return json.loads(description.read_text()).get("DatasetType") == "derivative"
-    except (ValueError, AttributeError):
-        return False
-
-
-def make_output_dir(output_dir: Path) -> None:
-    """Make OUTPUT_DIR and check that it can be written to.
-
-    Raises
-    ------
-    UserError
-        If it cannot.
-    """
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        probe = output_dir / ".part-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"{output_dir}: cannot be written to ({error.strerror}). Choose another "
-            "OUTPUT_DIR or mend its permissions.",
-            Status.CANNOT_WRITE,
-        ) from error
 
 
 def write_descriptions(

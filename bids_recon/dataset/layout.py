@@ -111,7 +111,7 @@ class Dataset:
         self.notes: list[str] = []
         self.filters = _read_filters(settings.bids_filter_file)
         self.links: dict[str, Path] = {"raw": settings.bids_dir}
-        _check_root(settings)
+        self.description = _check_root(settings)
         self.layout = _open(
             settings.bids_dir, _database(settings, "raw"), is_derivative=False
         )
@@ -228,33 +228,32 @@ def _plain(value: Any) -> str:
     return (text.lstrip("0") or "0") if text.isdigit() else text
 
 
-def _check_root(settings: Settings) -> None:
+def _check_root(settings: Settings) -> Mapping[str, Any]:
+    """Check that there is a BIDS dataset, and return how it describes itself."""
     root = settings.bids_dir
     description = root / "dataset_description.json"
     if not root.is_dir():
         raise UserError(f"{root}: there is no such directory.", Status.NO_INPUT)
-    if settings.skip_bids_validation:
-        return
-    advice = "Add one, or pass --skip-bids-validation."
+    problem, data = "", {}
     if not description.is_file():
+        problem = f"{root}: not a BIDS dataset: there is no dataset_description.json"
+    else:
+        try:
+            data = json.loads(description.read_text())
+            missing = [key for key in ("Name", "BIDSVersion") if key not in data]
+            if missing:
+                what = " and ".join(missing)
+                problem = f"{description}: {what} missing, which BIDS requires"
+        except (ValueError, TypeError, RecursionError) as error:
+            problem = f"{description}: not valid JSON ({error})"
+        if not isinstance(data, Mapping):
+            problem, data = f"{description}: expected a JSON object", {}
+    if problem and not settings.skip_bids_validation:
         raise UserError(
-            f"{root}: not a BIDS dataset: there is no dataset_description.json. "
-            f"{advice}",
+            f"{problem}. Add what is missing, or pass --skip-bids-validation.",
             Status.NOT_BIDS,
         )
-    try:
-        data = json.loads(description.read_text())
-        missing = [key for key in ("Name", "BIDSVersion") if key not in data]
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{description}: not valid JSON ({error}).", Status.NOT_BIDS
-        ) from error
-    if missing:
-        raise UserError(
-            f"{description}: {' and '.join(missing)} missing, which BIDS requires. "
-            "Add what is missing, or pass --skip-bids-validation.",
-            Status.NOT_BIDS,
-        )
+    return data
 
 
 def _parse_derivative(text: str) -> tuple[str, Path]:

@@ -1,30 +1,40 @@
-"""What a killed or an earlier run left behind, removed."""
+"""What a killed or an earlier run left behind, removed; nothing else ever is."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from bids_recon.files import PART
+
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a killed run left half-written below a folder that is ours alone."""
+    """Remove what a killed run left half-written below a folder that we have locked."""
     for root, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(".part-"):
+            if name.startswith(PART):
                 Path(root, name).unlink(missing_ok=True)
 
 
-def remove_dead_parts(folder: Path) -> None:
-    """Remove what processes that run no more left half-written right in a folder."""
-    for path in folder.glob(".part-*"):
-        try:
-            os.kill(int(path.name.split("-")[1]), 0)
-        except ProcessLookupError:
-            path.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            continue
+def remove_parts_in(folder: Path) -> None:
+    """Remove what a killed run left half-written right in a folder that is locked."""
+    for path in folder.glob(f"{PART}*"):
+        path.unlink(missing_ok=True)
 
 
-def remove_others(folder: Path, wanted: Iterable[Path]) -> None:
-    """Remove what an earlier run left in a folder and this one does not make."""
-    for path in set(folder.iterdir()) - set(wanted):
-        path.unlink()
+def remove_listed(folder: Path, listed: Iterable[str], wanted: Iterable[Path]) -> None:
+    """Remove what an earlier run made in a folder and this one does not make.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files lie.
+    listed : iterable of str
+        The names that the sidecar of the earlier run lists; all else is somebody's.
+    wanted : iterable of Path
+        What stays.
+    """
+    kept = {path.name for path in wanted}
+    for name in listed:
+        # A name, and not a path: a sidecar may have been written by anybody.
+        if name not in kept and Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)

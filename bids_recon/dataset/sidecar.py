@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bids_recon import __version__
+from bids_recon import __version__, library_warnings
 from bids_recon.dataset.checksums import checksum
 from bids_recon.files import write_json
 
@@ -81,21 +81,40 @@ class Sidecar:
 
     def why_run(self, record: Record) -> str | None:
         """Say why the stage must run again; ``""`` if it never did, ``None`` if not."""
-        try:
-            data = json.loads(self.path.read_text())
-            before = data["BidsRecon"]
-        except FileNotFoundError:
+        if not self.path.is_file():
             return ""
-        except (OSError, ValueError, KeyError, TypeError):
+        before = self._before()
+        if not before:
             return f"{self.path.name} cannot be read"
         for key, value in record.as_data().items():
             if before.get(key) != value:
                 return _difference(key, before.get(key), value)
-        return _missing_output(before.get("Outputs", {}), self.outputs)
+        return _missing_output(before["Outputs"], self.outputs)
 
     def read(self) -> dict[str, Any]:
         """Return what the sidecar says."""
         return json.loads(self.path.read_text())
+
+    @property
+    def listed(self) -> list[str]:
+        """The names of the outputs of an earlier run; none if it cannot be read."""
+        return list(self._before().get("Outputs", ()))
+
+    def changed(self, folder: Path) -> list[str]:
+        """Return the names of files in a folder that differ from their checksums."""
+        return [
+            name
+            for name, known in self._before().get("Outputs", {}).items()
+            if (folder / name).is_file() and not _is_as(known, folder / name)
+        ]
+
+    def _before(self) -> dict[str, Any]:
+        """Return what an earlier run noted; nothing if it cannot be read."""
+        try:
+            before = self.read()["BidsRecon"]
+            return before if isinstance(before["Outputs"], dict) else {}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {}
 
     def write(
         self,
@@ -104,7 +123,11 @@ class Sidecar:
         warnings: list[str],
         weights: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the sidecar; the last thing that a stage does."""
+        """Write the sidecar; the last thing that a stage does.
+
+        Warnings of libraries during the stage are added to its own.
+        """
+        warnings += library_warnings.in_words()
         data = {
             **describe,
             "Sources": [uri for uri in record.inputs if uri.startswith("bids:")],
@@ -137,9 +160,13 @@ def _missing_output(
     for name, path in outputs.items():
         if not path.is_file():
             return f"{path.name} is missing"
-        if name not in before or path.stat().st_size != before[name]["Size"]:
+        if not _is_as(before.get(name), path):
             return f"{path.name} was changed"
     return None
+
+
+def _is_as(known: Any, path: Path) -> bool:
+    return isinstance(known, Mapping) and checksum(path) == known.get("SHA256")
 
 
 def library_versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bids_recon.dataset.tables import read_table
 from bids_recon.errors import Status, UserError, first_few
-from bids_recon.files import not_fetched, write_whole
+from bids_recon.files import new_array, not_fetched, write_whole
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
 LARGEST = 10_000 * 10_000
@@ -306,9 +306,7 @@ def load_pictures(
     if not target.is_file():
 
         def write(part: Path) -> None:
-            array = np.lib.format.open_memmap(
-                part, mode="w+", dtype=np.float32, shape=(len(paths), 3, *size)
-            )
+            array = new_array(part, (len(paths), 3, *size))
             for row, path in enumerate(paths):
                 array[row] = read_picture(path, size)
             array.flush()

@@ -2,6 +2,7 @@
 
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.errors import UserError
+from bids_recon.plan.estimate import estimate
 from bids_recon.plan.methods import weights_of
 from bids_recon.plan.plan import Plan
 from bids_recon.plan.regions import region
@@ -33,6 +34,7 @@ def describe(plan: Plan) -> str:
             lines.append(
                 f"    weights {weights.described}: {'here' if here else 'not here'}"
             )
+    lines.append(f"  expected: {estimate(plan)}")
     lines += [f"  note: {note}" for note in plan.notes]
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_even
 from bids_recon.dataset.trial_tables import read_trial_table
 from bids_recon.datatypes import TRIAL_COLUMNS
 from bids_recon.errors import UserError
+from bids_recon.plan.checks import check_split
 from bids_recon.plan.methods import reads_captions
 from bids_recon.plan.plan import Analysis, Plan, RunPlan
 from bids_recon.plan.stimuli import with_captions, with_pictures, with_prior
@@ -60,7 +61,9 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
     plan = with_pictures(plan, folder)
     if any(reads_captions(s) for recipe in recipes for s in recipe.decode.values()):
         plan = with_captions(plan, folder)
-    return with_prior(plan) if settings.prior_pictures else plan
+    plan = with_prior(plan) if settings.prior_pictures else plan
+    check_split(plan)
+    return plan
 
 
 def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:

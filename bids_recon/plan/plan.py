@@ -11,7 +11,6 @@ import pandas as pd
 from bids_recon.dataset.captions import Captions
 from bids_recon.dataset.checksums import Checksums
 from bids_recon.dataset.derivatives import camel_case
-from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.dataset.layout import RoiFile, Run
 from bids_recon.dataset.stimuli import (
     common_size,
@@ -19,11 +18,12 @@ from bids_recon.dataset.stimuli import (
     load_pictures,
 )
 from bids_recon.datatypes import NUISANCE, Trials
+from bids_recon.errors import UserError
+from bids_recon.evaluation.splits import Split, make_split
 from bids_recon.recipe import Method, Recipe
 from bids_recon.settings import RoiSet, Settings
 
 GIVEN = Method("given")
-LIBRARIES_MB = 300
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,18 @@ class Plan:
 
     def checksums(self, paths: list[Path]) -> dict[str, str]:
         """Return the SHA-256 of inputs by their URIs."""
-        dry = self.settings.dry_run
-        store = Checksums(None if dry else self.work / "checksums.json")
+        store = Checksums(self.work / "checksums.json")
         return store.of({self.uri(path): path for path in paths})
 
     def positions(self, stimuli: pd.Series) -> np.ndarray:
         """Return the position of each stimulus among the pictures, (n,)."""
         order = {name: row for row, name in enumerate(self.pictures)}
         return stimuli.map(order).to_numpy(int)
+
+    @property
+    def own_trials(self) -> Trials:
+        """The rows of all runs that get a response."""
+        return pd.concat([run.own for run in self.runs], ignore_index=True)
 
     def estimator(self, recipe: Recipe) -> Method:
         """Return the recipe's response estimator, or that responses are given."""
@@ -169,25 +173,32 @@ def derive_seed(seed: int, *names: str) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-def memory_of(plan: Plan) -> int:
-    """Return about how many MB the largest run takes, the libraries included.
-
-    A run is held once as it was read and once as it is worked on, with its responses.
-    """
-    largest = 0
-    for run in plan.runs:
-        shape = open_image(run.run.bold).shape
-        n_voxels = int(np.prod(shape[:3]))
-        if run.run.mask is not None:
-            n_voxels = int((read_volume(run.run.mask)[0] > 0.5).sum())
-        largest = max(largest, n_voxels * (2 * run.n_volumes + 3 * len(run.trials)))
-    return LIBRARIES_MB + 4 * largest // 2**20
-
-
 def used_rows(trials: Trials, recipe: Recipe) -> np.ndarray:
     """Return which rows a recipe reconstructs: trials, and repeats if it says so."""
     roles = ("trial", "repeat") if recipe.responses.immediate_repeats else ("trial",)
     return trials["role"].isin(roles).to_numpy()
+
+
+def split_trials(plan: Plan, recipe: Recipe, trials: Trials) -> tuple[Trials, Split]:
+    """Return those of some trials that a recipe uses, and how they are divided.
+
+    Raises
+    ------
+    UserError
+        If no trial is left, or the split does not fit the trials.
+    """
+    trials = trials[used_rows(trials, recipe)].reset_index(drop=True)
+    if trials.empty:
+        raise UserError(
+            f"sub-{plan.subject}: no trial is left for the recipe {recipe.name}. Check "
+            "--trials, --session-label and --task-id."
+        )
+    seed = derive_seed(plan.settings.seed, plan.subject, "split")
+
+    def pictures_of() -> dict[str, np.ndarray]:
+        return dict(zip(plan.pictures, load_plan_pictures(plan, recipe), strict=True))
+
+    return trials, make_split(plan.settings.split, trials, seed, pictures_of)
 
 
 def load_plan_pictures(plan: Plan, recipe: Recipe) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_recon.datatypes import FeatureSpace, Targets
-from bids_recon.files import write_whole
+from bids_recon.files import new_array, write_whole
 from bids_recon.plan.plan import Plan, load_plan_pictures, load_prior
 from bids_recon.recipe import Recipe
 from bids_recon.weights import stamp_of
@@ -119,7 +119,7 @@ def encode_to(path: Path, space: FeatureSpace, items: object) -> None:
     for rows, values in space.batches(items[first:]):
         if done == 0:
             shape = (len(items), *values.shape[1:])
-            out = np.lib.format.open_memmap(part, "w+", np.float32, shape)
+            out = new_array(part, shape)
         else:
             out = np.lib.format.open_memmap(part, "r+")
         out[first + rows.start : first + rows.stop] = values

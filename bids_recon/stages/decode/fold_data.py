@@ -7,13 +7,11 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.datatypes import Responses, Trials, join_responses
-from bids_recon.errors import UserError
-from bids_recon.evaluation.splits import Fold, Split, make_split
+from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.plan.plan import (
     Analysis,
     Plan,
-    derive_seed,
-    load_plan_pictures,
+    split_trials,
     used_rows,
 )
 from bids_recon.recipe import Recipe
@@ -75,7 +73,7 @@ class FoldData:
 
 
 def trials_and_split(plan: Plan, recipe: Recipe) -> tuple[Trials, Split]:
-    """Return the trials that a recipe uses and how they are divided.
+    """Return the trials with a response that a recipe uses, and their split.
 
     Raises
     ------
@@ -84,19 +82,7 @@ def trials_and_split(plan: Plan, recipe: Recipe) -> tuple[Trials, Split]:
     """
     variant = Variant.of(plan, recipe)
     tables = [read_trials(plan, run, variant) for run in plan.runs]
-    trials = pd.concat(tables, ignore_index=True)
-    trials = trials[used_rows(trials, recipe)].reset_index(drop=True)
-    if trials.empty:
-        raise UserError(
-            f"sub-{plan.subject}: no trial is left for the recipe {recipe.name}. Check "
-            "--trials, --session-label and --task-id."
-        )
-    seed = derive_seed(plan.settings.seed, plan.subject, "split")
-
-    def pictures_of() -> dict[str, np.ndarray]:
-        return dict(zip(plan.pictures, load_plan_pictures(plan, recipe), strict=True))
-
-    return trials, make_split(plan.settings.split, trials, seed, pictures_of)
+    return split_trials(plan, recipe, pd.concat(tables, ignore_index=True))
 
 
 def load_material(plan: Plan, analysis: Analysis) -> Material:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bids_recon.datatypes import Targets, column_blocks
 from bids_recon.errors import UserError
-from bids_recon.files import write_whole
+from bids_recon.files import new_array, write_whole
 
 ENOUGH = 1000
 """Trials that give a standard deviation to about 2 %; more are not held out."""
@@ -56,9 +56,7 @@ def rescale(path: Path, how: str, Y: Targets, held_out: HeldOut) -> None:
     scale = np.divide(true[1], own[1], out=np.zeros_like(own[1]), where=own[1] > 1e-12)
 
     def write(part: Path) -> None:
-        out = np.lib.format.open_memmap(
-            part, "w+", np.float32, (len(decoded), *Y.shape[1:])
-        )
+        out = new_array(part, (len(decoded), *Y.shape[1:]))
         flat = out.reshape(decoded.shape)
         for columns in column_blocks(len(decoded), Y.n_targets, BLOCK):
             shifted = decoded[:, columns] - own[0][columns]

@@ -22,7 +22,7 @@ from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.state import state_of
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Fold
-from bids_recon.files import write_whole
+from bids_recon.files import new_array, write_whole
 from bids_recon.machine import Machine
 from bids_recon.plan.methods import (
     decoder_of,
@@ -131,7 +131,7 @@ class StepDecoder:
 
         def write(part: Path) -> None:
             shape = (len(self.Y), *self.Y.shape[1:])
-            values = np.lib.format.open_memmap(part, "w+", np.float32, shape)
+            values = new_array(part, shape)
             values[:] = np.nan
             for held_out, predicted in self.held_out():
                 values[held_out] = predicted
@@ -199,7 +199,7 @@ def predict_to(
     if not getattr(decoder, "streams", False):
         np.save(path, decoder.predict(X))
         return
-    out = np.lib.format.open_memmap(path, "w+", np.float32, (len(X), *shape))
+    out = new_array(path, (len(X), *shape))
     decoder.predict(X, out).flush()
 
 

@@ -110,6 +110,11 @@ class Maker:
                 made = spaces[name].decode(self._values(fold, name, "test"))
                 write_whole(path, lambda part, made=made: np.save(part, made))
 
+    def first_paths(self, fold: Fold) -> list[Path]:
+        """Return where the pictures that the generator begins with are kept."""
+        needs = getattr(self.generator, "as_pictures", ())
+        return [self._first_path(fold, need) for need in needs]
+
     def _first_path(self, fold: Fold, need: str) -> Path:
         folder = self.plan.work / f"{self.analysis.desc}_{self.analysis.label}"
         return folder / f"{fold.name}_{need}_pictures.npy"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import camel_case, output_path
-from bids_recon.dataset.leftovers import remove_others
+from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.datatypes import Trials
 from bids_recon.engine import Result
@@ -30,11 +30,13 @@ from bids_recon.stages.decode.stage import (
     generator_learns,
 )
 from bids_recon.stages.generate.make_pictures import (
-    LIMITS,
     Maker,
     limit_path,
     limits_of,
 )
+
+NOTE = "generating.json"
+"""What is being made, noted in the work folder."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,12 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
     material, machine = load_material(plan, analysis), machine_of(plan.settings)
-    begin(files, record, plan.work / f"{analysis.desc}_{analysis.label}")
-    learned = {}
     maker = Maker(plan, analysis, material, machine)
+    work = {"note": plan.work / f"{analysis.desc}_{analysis.label}" / NOTE}
+    work |= {path.name: path for path in limits.values()}
+    work |= {p.name: p for fold in split.folds for p in maker.first_paths(fold)}
+    begin(files, record, list(table["image"]), work)
+    learned = {}
     for fold in split.folds:
         maker.first_pictures(fold)
     for fold in split.folds:
@@ -126,7 +131,7 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
         found = maker.make(fold, rows, files.folder)
         if found:
             learned[fold.name] = found
-    remove_others(files.folder, pictures.values())
+    remove_listed(files.folder, sidecar.listed, pictures.values())
     describe = {
         "Description": (
             f"Pictures reconstructed by the recipe {recipe.name}, listed in "
@@ -161,21 +166,47 @@ def _record(plan: Plan, analysis: Analysis, split: Split) -> Record:
     )
 
 
-def begin(files: ReconFiles, record: Record, work: Path) -> None:
+def begin(
+    files: ReconFiles, record: Record, pictures: list[str], work: dict[str, Path]
+) -> None:
     """Keep the pictures of an earlier start that was killed, if it made the same ones.
 
     What a start makes is noted before its first picture.
+
+    Parameters
+    ----------
+    files : ReconFiles
+        Where reconstructions lie.
+    record : Record
+        What they are made from.
+    pictures : list of str
+        The names of their files.
+    work : mapping of str to Path
+        ``note``, and what else is kept on the way.
     """
-    note = work / "generating.json"
-    text = json.dumps(record.as_data(), sort_keys=True)
+    note, sidecar = work["note"], Sidecar(files.sidecar)
+    before = _noted(note)
     files.folder.mkdir(parents=True, exist_ok=True)
-    if not note.is_file() or note.read_text() != text:
-        remove_others(files.folder, ())
-        for kind in (*LIMITS, "pictures"):
-            for path in work.glob(f"*_{kind}.npy"):
-                path.unlink()
-        files.sidecar.unlink(missing_ok=True)
-        write_text(note, text)
+    if before["Record"] == record.as_data():
+        # A finished run left checksums, too.
+        changed = sidecar.changed(files.folder)
+        remove_listed(files.folder, changed, ())
+        remove_listed(note.parent, changed, ())
+        return
+    remove_listed(files.folder, [*before["Pictures"], *sidecar.listed], ())
+    remove_listed(note.parent, before["Kept"], ())
+    files.sidecar.unlink(missing_ok=True)
+    kept = sorted(path.name for path in work.values() if path != note)
+    data = {"Record": record.as_data(), "Pictures": pictures, "Kept": kept}
+    write_text(note, json.dumps(data, sort_keys=True))
+
+
+def _noted(note: Path) -> dict[str, object]:
+    nothing = {"Record": None, "Pictures": [], "Kept": []}
+    try:
+        return {**nothing, **json.loads(note.read_text())}
+    except (OSError, ValueError, TypeError):
+        return nothing
 
 
 def _facts(recipe: Recipe, split: Split, material: Material) -> dict[str, object]:

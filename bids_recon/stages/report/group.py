@@ -3,10 +3,13 @@
 import json
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from bids_recon.dataset.leftovers import remove_others
+from bids_recon.dataset.checksums import checksums
+from bids_recon.dataset.leftovers import remove_listed
+from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.scores import NUMBERS
@@ -50,31 +53,32 @@ def group_stage(settings: Settings) -> Path:
     write_text(output_dir / "group_metrics.tsv", table_text(metrics))
     write_text(output_dir / "group_recon.tsv", table_text(recon))
     folder = output_dir / "figures"
-    pieces = _pieces(output_dir, metrics)
-    for path, write in pieces.items():
+    parts = _parts(output_dir, metrics)
+    for path, write in parts.items():
         write_whole(path, write)
-    remove_others(folder, pieces)
     page = output_dir / "group.html"
+    outputs = {"page": page, **{path.name: path for path in parts}}
+    sidecar = Sidecar(folder / "group_report.json", outputs)
+    remove_listed(folder, sidecar.listed, parts)
     write_whole(page, lambda part: write_page(output_dir, folder, part.name, "group"))
+    tables = [output_dir / name for name in ("group_metrics.tsv", "group_recon.tsv")]
+    record = Record("group", {"participants": wanted}, checksums(tables), settings.seed)
+    sidecar.write(record, {"Description": f"Figures of {page.name}."}, [])
     return page
 
 
 def _collect(output_dir: Path, suffix: str, wanted: list[str]) -> pd.DataFrame:
     parts = []
     for path in sorted(output_dir.glob(f"sub-*/recon/sub-*_{suffix}.tsv")):
-        entities = dict(
-            piece.split("-", 1) for piece in path.stem.split("_") if "-" in piece
-        )
-        if wanted and entities["sub"] not in wanted:
+        entities = _entities(path)
+        if not entities or (wanted and entities["sub"] not in wanted):
             continue
-        sidecar = json.loads(
-            path.with_name(
-                path.name.replace(f"_{suffix}.tsv", "_recon.json")
-            ).read_text()
+        sidecar = _recon_sidecar(
+            path.with_name(path.name.replace(f"_{suffix}.tsv", "_recon.json"))
         )
         part = read_table(path, numeric=NUMBERS if suffix == "metrics" else ())
         part = part.rename(columns={"task": "trial_task"})
-        part.insert(0, "recipe", sidecar["Recipe"]["name"])
+        part.insert(0, "recipe", str(sidecar["Recipe"]["name"]))
         part.insert(0, "roi", entities["label"])
         part.insert(0, "task", entities.get("task"))
         part.insert(0, "subject", entities["sub"])
@@ -82,7 +86,28 @@ def _collect(output_dir: Path, suffix: str, wanted: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _pieces(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
+def _entities(path: Path) -> dict[str, str]:
+    """Return the entities in the name of a table of ours; none if it is not one."""
+    pieces = [piece.partition("-") for piece in path.stem.split("_")[:-1]]
+    if not all(value.isalnum() for _, _, value in pieces):
+        return {}
+    entities = {name: value for name, _, value in pieces}
+    return entities if {"sub", "label", "desc"} <= set(entities) else {}
+
+
+def _recon_sidecar(path: Path) -> dict[str, Any]:
+    try:
+        sidecar = json.loads(path.read_text())
+        _ = sidecar["Recipe"]["name"], sidecar["Cite"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not a sidecar that bids-recon wrote ({error}). Run the "
+            "participant level again, which makes what is missing."
+        ) from error
+    return sidecar
+
+
+def _parts(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
     folder = output_dir / "figures"
 
     def html(text: str) -> object:
@@ -91,14 +116,14 @@ def _pieces(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
     subjects = sorted(metrics["subject"].unique())
     pages = {name: (output_dir / f"sub-{name}.html").is_file() for name in subjects}
     links = "".join(
-        f'<li><a href="sub-{name}.html">sub-{name}</a></li>'
+        f'<li><a href="sub-{escape(name)}.html">sub-{escape(name)}</a></li>'
         for name, exists in pages.items()
         if exists
     )
     read = (
         paragraph(f"Participants with scores: {len(subjects)}.") + f"<ul>{links}</ul>"
     )
-    pieces = {folder / "desc-read_about.html": html(read)}
+    parts = {folder / "desc-read_about.html": html(read)}
     without = [
         path.stem
         for path in sorted(output_dir.glob("sub-*.html"))
@@ -106,31 +131,31 @@ def _pieces(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
     ]
     if without:
         lines = [f"{name} has a page but no scores; see there why." for name in without]
-        pieces[folder / "desc-problems_about.html"] = html(bullet_list(lines, "failed"))
+        parts[folder / "desc-problems_about.html"] = html(bullet_list(lines, "failed"))
     for index, metric in enumerate(dict.fromkeys(metrics["metric"])):
         rows = metrics[metrics["metric"] == metric]
         words, better = metric_words(metric)
         # The order of the metrics is kept by a number in front.
         desc = f"{index:02d}{metric.replace('_', '')}"
         heading = f"<h3>{words} ({better} is better)</h3>"
-        pieces[folder / f"desc-{desc}_heading.html"] = html(heading)
-        pieces[folder / f"desc-{desc}_scores.svg"] = lambda part, rows=rows, m=metric: (
+        parts[folder / f"desc-{desc}_heading.html"] = html(heading)
+        parts[folder / f"desc-{desc}_scores.svg"] = lambda part, rows=rows, m=metric: (
             figures.save(figures.scores_by_participant(rows, m), part)
         )
-    pieces[folder / "desc-table_about.html"] = html(_summary(metrics))
+    parts[folder / "desc-table_about.html"] = html(_summary(metrics))
     recipes = _cited(output_dir)
 
-    pieces[folder / "desc-cite_about.html"] = html(
+    parts[folder / "desc-cite_about.html"] = html(
         f"<pre>{escape(citations(recipes)[0])}</pre>"
     )
-    return pieces
+    return parts
 
 
 def _cited(output_dir: Path) -> set[str]:
     return {
         key
         for path in output_dir.glob("sub-*/recon/*_recon.json")
-        for key in json.loads(path.read_text()).get("Cite", [])
+        for key in _recon_sidecar(path)["Cite"]
     }
 
 

@@ -1,12 +1,13 @@
 """Stage 6: figures of a participant, and the page that shows them."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import output_path
-from bids_recon.dataset.leftovers import remove_others
+from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar, library_versions, sidecar_path
 from bids_recon.engine import Outcome, Result
 from bids_recon.files import write_text, write_whole
@@ -19,7 +20,11 @@ from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_path
 from bids_recon.stages.generate.stage import recon_files
-from bids_recon.stages.report.participant_figures import figures_of, figures_of_data
+from bids_recon.stages.report.participant_figures import (
+    figures_of,
+    figures_of_data,
+    work_is_there,
+)
 from bids_recon.stages.report.participant_text import (
     about,
     shown_settings,
@@ -30,9 +35,14 @@ from bids_recon.stages.report.participant_text import (
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import reference_path, roi_path
 
+logger = logging.getLogger("bids_recon")
+
 
 def report_stage(plan: Plan, outcomes: Sequence[Outcome] = ()) -> Result:
-    """Draw the figures of a participant and write the page, if that is not done yet."""
+    """Draw the figures of a participant and write the page, if that is not done yet.
+
+    Figures of what lies in the work folder stay as they are where it was removed.
+    """
     settings = plan.settings
     failed = {outcome.job for outcome in outcomes if outcome.failed}
     done = [
@@ -43,8 +53,8 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome] = ()) -> Result:
     ]
     folder = settings.output_dir / f"sub-{plan.subject}" / "figures"
     page = settings.output_dir / f"sub-{plan.subject}.html"
-    record_path = folder / f"sub-{plan.subject}_report.json"
-    problems = _problems(settings, outcomes, record_path)
+    before = report_sidecar(settings, plan.subject)
+    problems = _problems(outcomes, before)
     notes = _notes(plan)
     record = Record(
         stage="report",
@@ -59,22 +69,18 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome] = ()) -> Result:
         seed=settings.seed,
     )
     drawn = parts_of(plan, done, problems, notes)
-    sidecar = Sidecar(
-        record_path,
-        {"page": page, **{path.name: path for path in drawn}},
-    )
+    parts = {path.name: path for path in drawn}
+    if not work_is_there(plan):
+        kept = (folder / name for name in before.listed)
+        parts |= {path.name: path for path in kept if path.is_file()}
+    sidecar = Sidecar(before.path, {"page": page, **dict(sorted(parts.items()))})
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False)
     for path, write in drawn.items():
         write_whole(path, write)
-    remove_others(folder, {*drawn, sidecar.path})
-    write_whole(
-        page,
-        lambda part: write_page(
-            settings.output_dir, folder, part.name, "participant", subject=plan.subject
-        ),
-    )
+    remove_listed(folder, before.listed, parts.values())
+    _write_page(settings, plan.subject)
     sidecar.write(record, {"Description": f"Figures of {page.name}."}, [])
     return Result(True, reason)
 
@@ -143,12 +149,10 @@ def figure_path(
     )
 
 
-def _problems(
-    settings: Settings, outcomes: Sequence[Outcome], record: Path
-) -> list[str]:
+def _problems(outcomes: Sequence[Outcome], before: Sidecar) -> list[str]:
     """Return what failed; where only the report is made anew, what failed before."""
-    if settings.reports_only and record.is_file():
-        return json.loads(record.read_text())["BidsRecon"]["Settings"]["problems"]
+    if not outcomes and before.path.is_file():
+        return before.read()["BidsRecon"]["Settings"]["problems"]
     return [f"{o.job}: {o.reason}" for o in outcomes if o.state == "failed"]
 
 
@@ -179,18 +183,49 @@ def analysis_name(plan: Plan, analysis: Analysis) -> str:
 
 
 def failure_page(settings: Settings, subject: str, message: str) -> None:
-    """Write the page of a participant whose input could not be read."""
+    """Write the page of a participant whose input could not be read.
+
+    The page of a run that reconstructed something stays as it is.
+    """
     folder = settings.output_dir / f"sub-{subject}" / "figures"
+    sidecar = report_sidecar(settings, subject)
+    record = Record(
+        "report", {"problems": [message], "analyses": []}, {}, settings.seed
+    )
+    if sidecar.path.is_file() and _shows_something(sidecar):
+        logger.warning("sub-%s: the page of an earlier run stays.", subject)
+        return
     problems = paragraph("Nothing was reconstructed.") + bullet_list(
         [message], "failed"
     )
-    pieces = {
+    parts = {
         figure_path(settings, subject, "problems", "about", ".html"): problems,
         figure_path(settings, subject, "settings", "about", ".html"): about(settings),
     }
-    for path, text in pieces.items():
+    for path, text in parts.items():
         write_text(path, text)
-    remove_others(folder, set(pieces))
+    remove_listed(folder, sidecar.listed, parts)
+    page = settings.output_dir / f"sub-{subject}.html"
+    _write_page(settings, subject)
+    outputs = {"page": page, **{path.name: path for path in parts}}
+    Sidecar(sidecar.path, outputs).write(record, {"Description": page.name}, [])
+
+
+def report_sidecar(settings: Settings, subject: str) -> Sidecar:
+    """Return the sidecar of a participant's page, which lists its parts."""
+    folder = settings.output_dir / f"sub-{subject}" / "figures"
+    return Sidecar(folder / f"sub-{subject}_report.json")
+
+
+def _shows_something(sidecar: Sidecar) -> bool:
+    try:
+        return bool(sidecar.read()["BidsRecon"]["Settings"]["analyses"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_page(settings: Settings, subject: str) -> None:
+    folder = settings.output_dir / f"sub-{subject}" / "figures"
     write_whole(
         settings.output_dir / f"sub-{subject}.html",
         lambda part: write_page(

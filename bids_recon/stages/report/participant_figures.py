@@ -30,15 +30,24 @@ LARGEST_PATTERN = 2000
 """Voxels and trials that correlations of patterns are computed from, at most."""
 
 
+def work_is_there(plan: Plan) -> bool:
+    """Tell whether responses still lie in the work folder, which may be removed."""
+    variants = {Variant.of(plan, analysis.recipe) for analysis in plan.analyses}
+    return all(
+        response_files(plan, run, variant).values.is_file()
+        for variant in variants
+        for run in plan.runs
+    )
+
+
 def figures_of_data(plan: Plan, done: list[Analysis]) -> Figures:
     """Return the figures of regions and responses: desc and suffix -> how to write."""
     first = Variant.of(plan, plan.analyses[0].recipe)
-    drawn: Figures = {
-        "regions_mask": lambda part: _regions(plan, done, part),
-        "quality_responses": lambda part: figures.save(
+    drawn: Figures = {"regions_mask": lambda part: _regions(plan, done, part)}
+    if work_is_there(plan):
+        drawn["quality_responses"] = lambda part: figures.save(
             figures.response_quality(_quality(plan, done[0])), part
-        ),
-    }
+        )
     if ceiling_path(plan, first).is_file():
         drawn["ceiling_responses"] = lambda part: figures.save(
             figures.ceilings(_ceilings(plan, done, first)), part
@@ -54,12 +63,13 @@ def figures_of(plan: Plan, analysis: Analysis) -> Figures:
             figures.seen_and_reconstructed(_ranked(plan, analysis)), part
         )
     }
-    trials, split = trials_and_split(plan, analysis.recipe)
-    if posterior_steps(plan, analysis, split):
-        listed = listing(trials, split, analysis.recipe)
-        drawn["posterior"] = lambda part: draw_posterior(
-            plan, analysis, listed, split, part
-        )
+    if work_is_there(plan):
+        trials, split = trials_and_split(plan, analysis.recipe)
+        if posterior_steps(plan, analysis, split):
+            listed = listing(trials, split, analysis.recipe)
+            drawn["posterior"] = lambda part: draw_posterior(
+                plan, analysis, listed, split, part
+            )
     if learned:
         drawn["weights"] = lambda part: figures.save(
             figures.combination_weights(learned), part

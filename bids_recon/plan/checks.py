@@ -1,0 +1,66 @@
+"""What a run would refuse, found before its first job."""
+
+import logging
+
+from bids_recon.errors import Status, UserError
+from bids_recon.plan.estimate import largest_run_mb
+from bids_recon.plan.methods import check_machine
+from bids_recon.plan.plan import Plan, split_trials
+from bids_recon.recipe import Recipe
+from bids_recon.settings import Settings
+
+logger = logging.getLogger("bids_recon")
+
+
+def check_split(plan: Plan) -> None:
+    """Check that the split fits the trials of every recipe.
+
+    Raises
+    ------
+    UserError
+        If it does not.
+    """
+    if plan.settings.reports_only:
+        return
+    for recipe in {a.recipe.name: a.recipe for a in plan.analyses}.values():
+        split_trials(plan, recipe, plan.own_trials)
+
+
+def check_weights(settings: Settings, recipes: tuple[Recipe, ...]) -> None:
+    """Check that the device and all weights are there, if this run computes with them.
+
+    Raises
+    ------
+    UserError
+        If they are not.
+    """
+    if {"decode", "generate"} & set(settings.stages) and not settings.reports_only:
+        check_machine(recipes, settings)
+
+
+def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
+    """Return how many processes fit into ``--mem-mb``.
+
+    Raises
+    ------
+    UserError
+        If not even one does.
+    """
+    if settings.mem_mb is None or not plans:
+        return settings.n_procs
+    need = max(largest_run_mb(plan) for plan in plans)
+    fit = settings.mem_mb // need
+    if fit < 1:
+        raise UserError(
+            f"--mem-mb {settings.mem_mb}: the largest run needs about {need} MB. Give "
+            "more, or read a space with larger voxels.",
+            Status.USAGE,
+        )
+    if fit < settings.n_procs:
+        logger.warning(
+            "A process needs about %d MB; %d run at once instead of %d.",
+            need,
+            fit,
+            settings.n_procs,
+        )
+    return min(fit, settings.n_procs)

@@ -1,0 +1,185 @@
+"""What a participant will take, roughly: time, memory and disk.
+
+Constants were measured on the simulated datasets with two cores (docs/benchmarks.md).
+What networks take depends on the device and is not told.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_recon.dataset.images import open_image, read_volume
+from bids_recon.dataset.stimuli import common_size
+from bids_recon.plan.methods import generator_class, weights_of
+from bids_recon.plan.plan import Analysis, Plan, RunPlan, split_trials
+from bids_recon.recipe import DecodeStep
+
+LIBRARIES_MB = 300
+"""What Python and the libraries take."""
+
+NETWORKS_MB = 700
+"""What torch takes beside."""
+
+READ = 2e7
+"""Values of BOLD that are read from a compressed file and fitted in a second."""
+
+PRODUCTS = 1e10
+"""Multiplications and additions of matrix products in a second."""
+
+PER_TARGET = {"sparse": 1e-3, "sparse_logistic": 2e-3, "encoding_inversion": 2e-2}
+"""Seconds in which a decoder fits one target in a fold; others share their work."""
+
+PER_PICTURE = 0.012
+"""Seconds in which a picture is made, saved and scored."""
+
+PRETRAINED = {"clip-vision": 257 * 768, "clip-text": 77 * 768, "vdvae": 91_168}
+"""Values of a picture in feature spaces that have one size."""
+
+INNER = 5
+"""Further fits in a fold for what is learned from decoded training trials."""
+
+START = 4.0
+"""Seconds until the first job, mostly for loading libraries."""
+
+REPORT = 2.5
+"""Seconds for a page."""
+
+REPORT_MB = 3
+"""What pages and figures take."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a participant takes, roughly.
+
+    Parameters
+    ----------
+    seconds : float, s
+        With one process.
+    memory_mb : int, MB
+        Of a process, at most.
+    disk_mb : int, MB
+        Below OUTPUT_DIR and the work folder.
+    networks : bool
+        Whether networks take time that is not told.
+    """
+
+    seconds: float
+    memory_mb: int
+    disk_mb: int
+    networks: bool
+
+    def __str__(self) -> str:
+        minutes = round(self.seconds / 60)
+        time = f"{minutes} min" if minutes >= 2 else f"{round(self.seconds)} s"
+        more = ", without what its networks take" if self.networks else ""
+        return (
+            f"roughly {time}{more}; {self.memory_mb:,} MB of memory a process, "
+            f"{self.disk_mb:,} MB of disk"
+        )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much an analysis has to do."""
+
+    n_trials: int
+    n_folds: int
+    n_voxels: int
+    n_pixels: int
+    n_features: dict[str, int]
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Return what a participant takes, roughly."""
+    variants = {
+        (repr(plan.estimator(a.recipe)), a.recipe.responses.confounds)
+        for a in plan.analyses
+    }
+    seconds, values, memory = START + REPORT, 0, largest_run_mb(plan)
+    for run in plan.runs:
+        seconds += run_seconds(run) * len(variants)
+        # Once as an image and once as it is mapped.
+        values += 2 * len(run.own) * n_voxels(run) * len(variants)
+    for analysis in plan.analyses:
+        sizes = sizes_of(plan, analysis)
+        seconds += sum(analysis_seconds(analysis, sizes).values())
+        pictures = sizes.n_pixels * (len(plan.pictures) + 2 * sizes.n_trials)
+        decoded = sum(
+            count * sizes.n_trials * (sizes.n_folds if _learns(analysis) else 1)
+            for count in sizes.n_features.values()
+        )
+        values += pictures + decoded
+        held = 3 * sizes.n_trials * sizes.n_voxels + 2 * pictures
+        memory = max(memory, LIBRARIES_MB + 4 * held // 2**20)
+    networks = any(weights_of(analysis.recipe) for analysis in plan.analyses)
+    memory += NETWORKS_MB if networks else 0
+    return Estimate(seconds, memory, REPORT_MB + 4 * values // 2**20, networks)
+
+
+def run_seconds(run: RunPlan) -> float:
+    """Return how long the responses of a run take, in seconds."""
+    grid = int(np.prod(open_image(run.run.bold).shape[:3]))
+    fitted = n_voxels(run) * run.n_volumes * len(run.trials)
+    return 0.1 + grid * run.n_volumes / READ + 4 * fitted / PRODUCTS
+
+
+def analysis_seconds(analysis: Analysis, sizes: Sizes) -> dict[str, float]:
+    """Return how long the stages of an analysis take, in seconds."""
+    n_train = sizes.n_trials * (1 - 1 / sizes.n_folds)
+    decode = 0.1
+    for name, step in analysis.recipe.decode.items():
+        n_fits = sizes.n_folds * (1 + INNER * (_learns(analysis) or bool(step.rescale)))
+        decode += n_fits * _fit_seconds(step, n_train, sizes, sizes.n_features[name])
+    shown = 0.1 + sizes.n_trials * PER_PICTURE
+    return {"decode": decode, "generate": shown / 2, "evaluate": shown}
+
+
+def _fit_seconds(
+    step: DecodeStep, n_train: float, sizes: Sizes, n_features: int
+) -> float:
+    # The covariance of trials, its eigenvectors, and ten penalties for every target.
+    products = 2 * n_train**2 * sizes.n_voxels + 20 * n_train**3
+    products += 20 * n_train**2 * n_features
+    return products / PRODUCTS + PER_TARGET.get(step.decoder.name, 0.0) * n_features
+
+
+def sizes_of(plan: Plan, analysis: Analysis) -> Sizes:
+    """Return how much an analysis has to do, as far as the plan knows."""
+    recipe = analysis.recipe
+    trials, split = split_trials(plan, recipe, plan.own_trials)
+    height, width = common_size(list(plan.pictures.values()), recipe.picture_size)
+    n_train = len(trials) - len(trials) // len(split.folds)
+    learned = min(n_train, len(plan.pictures), height * width)
+    n_features = {
+        name: PRETRAINED.get(
+            step.features.name,
+            learned if step.features.name in ("eigenimage", "edges") else None,
+        )
+        or 2 * height * width
+        for name, step in recipe.decode.items()
+    }
+    voxels = max(n_voxels(run) for run in plan.runs)
+    return Sizes(len(trials), len(split.folds), voxels, 3 * height * width, n_features)
+
+
+def n_voxels(run: RunPlan) -> int:
+    """Return how many voxels the brain mask of a run has."""
+    if run.run.mask is not None:
+        return int((read_volume(run.run.mask)[0] > 0.5).sum())
+    return int(np.prod(open_image(run.run.bold).shape[:3]))
+
+
+def largest_run_mb(plan: Plan) -> int:
+    """Return about how many MB the largest run takes, the libraries included.
+
+    A run is held once as it was read and once as it is worked on, with its responses.
+    """
+    most = max(
+        n_voxels(run) * (2 * run.n_volumes + 3 * len(run.trials)) for run in plan.runs
+    )
+    return LIBRARIES_MB + 4 * most // 2**20
+
+
+def _learns(analysis: Analysis) -> bool:
+    return hasattr(generator_class(analysis.recipe), "fit")

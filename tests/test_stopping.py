@@ -1,0 +1,161 @@
+"""Ctrl-C, SIGTERM, a broken pipe and a full disk: one sentence, and nothing lost."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_workflow import files_of
+
+SKIP = ("logs", "figures", "group.html", "group_metrics.tsv", "group_recon.tsv")
+
+
+def children_of(number):
+    """Return the processes whose parent is another, from /proc."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[1]) == number and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("n_procs", ["1", "2"])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_ends_everything_in_one_sentence(
+    small_dataset, finished, tmp_path, command, options, n_procs, number, status
+):
+    out = tmp_path / "derivatives"
+    full = [*command, small_dataset, out, "participant", *options]
+    process = subprocess.Popen(
+        [*full, "--n-procs", n_procs],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    lines = [process.stderr.readline() for _ in range(4)]
+    children = children_of(process.pid)
+    # As a terminal does, for the whole group of processes.
+    os.killpg(process.pid, number)
+    rest = process.communicate()[1]
+    assert process.returncode == status, rest
+    said = "".join(lines) + rest
+    assert "Traceback" not in said
+    assert said.count("bids-recon: stopped.") == 1
+    assert said.endswith("The same command goes on where it was.\n")
+    assert len(children) >= int(n_procs) - 1
+    assert not any(Path("/proc", str(child)).exists() for child in children)
+    again = subprocess.run(full, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert files_of(out, skip=SKIP) == files_of(finished, skip=SKIP)
+
+
+def test_workers_end_with_a_parent_that_was_killed(
+    small_dataset, tmp_path, command, options
+):
+    process = subprocess.Popen(
+        [
+            *(*command, small_dataset, tmp_path / "out", "participant", *options),
+            *("--n-procs", "2"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stderr.readline()
+    children = children_of(process.pid)
+    assert len(children) >= 2
+    process.kill()
+    # They hold the pipe open as long as they live.
+    process.communicate()
+    assert not any(
+        Path("/proc", str(child)).exists()
+        and "multiprocessing.spawn" in Path("/proc", str(child), "cmdline").read_text()
+        for child in children
+    )
+
+
+COMMANDS = {
+    "bids-recon": "bids_recon.cli",
+    "bids-recon-score": "bids_recon.score",
+    "bids-recon-weights": "bids_recon.weights_command",
+    "bids-recon-demo": "bids_recon.demo",
+}
+
+
+def as_program(module, *arguments, **how):
+    code = f"import sys; from {module} import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        **how,
+    )
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_a_wrong_option_is_told_alike_by_all_commands(name):
+    done = as_program(COMMANDS[name], "--nonsense")
+    assert done.returncode == 64
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("name", ["bids-recon", "bids-recon-weights"])
+def test_nobody_reading_is_no_error_to_complain_of(name, tmp_path):
+    readable, writable = os.pipe()
+    os.close(readable)
+    words = ["list"] if name == "bids-recon-weights" else ["--help"]
+    done = as_program(COMMANDS[name], *words, stdout=writable)
+    os.close(writable)
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own, of a size in kB."""
+    mounted = []
+
+    def make(size):
+        folder = tmp_path / f"disk{size}"
+        folder.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip("no disk can be mounted here")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("size", [8, 64, 400, 900])
+def test_a_full_disk_is_told_and_leaves_no_half_file(
+    small_dataset, finished, tmp_path, command, options, small_disk, size
+):
+    disk = small_disk(size)
+    full = [*command, small_dataset, disk / "out", "participant", *options]
+    done = subprocess.run(full, capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 73), done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "a defect" not in done.stderr
+    assert not list(disk.rglob(".bids-recon-part-*"))
+    undisturbed = files_of(finished, skip=SKIP)
+    for name, data in files_of(disk / "out", skip=SKIP).items():
+        if name.startswith("sub-01/func/") and name.endswith((".tsv", ".nii.gz")):
+            assert data == undisturbed[name]
