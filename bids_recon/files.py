@@ -66,6 +66,23 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
+def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write arrays by their names, in a form that loads without pickle.
+
+    Raises
+    ------
+    OSError
+        If the place cannot be written to.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(dict(arrays), path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text whole, leaving a file alone that holds it already."""
     if path.is_file() and path.read_bytes() == text.encode():

@@ -27,15 +27,13 @@ PLACES = [
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("level", ["participant", "group"])
-def test_an_output_dir_among_the_input_is_refused_and_untouched(
-    dataset, run, place, level
-):
+def test_an_output_dir_among_the_input_is_refused_and_untouched(dataset, run, place):
     (dataset / "derivatives" / "nodescription" / "sub-S2").mkdir(parents=True)
     before = snapshot(dataset)
-    status, said = run(dataset, dataset / place, level)
-    assert status == 64
-    assert str(dataset / place) in said
+    for level in ("participant", "group"):
+        status, said = run(dataset, dataset / place, level)
+        assert status == 64
+        assert str(dataset / place) in said
     assert snapshot(dataset) == before
 
 

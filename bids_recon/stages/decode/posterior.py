@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from bids_recon.datatypes import FeatureSpace, Prior
 from bids_recon.evaluation.splits import Fold
 from bids_recon.features import FEATURES
-from bids_recon.files import write_whole
+from bids_recon.files import save_arrays, write_whole
 from bids_recon.machine import Machine
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.recipe import DecodeStep
@@ -106,7 +106,7 @@ def write_posterior(
         "weights": weights,
     }
     parts = {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in parts.items()}
-    write_whole(path, lambda part: save_file(parts, part))
+    write_whole(path, lambda part: save_arrays(parts, part))
 
 
 def read_posterior(path: Path) -> PosteriorPictures:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import output_path
@@ -22,7 +21,7 @@ from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.state import state_of
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Fold
-from bids_recon.files import new_array, write_whole
+from bids_recon.files import new_array, save_arrays, write_whole
 from bids_recon.machine import Machine
 from bids_recon.plan.methods import (
     decoder_of,
@@ -251,7 +250,7 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
     learned: dict[str, object] = {}
     for fold in material.split.folds:
         states |= _decode_fold(plan, analysis, material, fold, learns, machine, learned)
-    write_whole(path, lambda part: save_file(states, part))
+    write_whole(path, lambda part: save_arrays(states, part))
     describe = {
         "Description": (
             "Decoders of each fold, as arrays named fold/feature space/array; "
