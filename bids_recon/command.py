@@ -4,9 +4,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bids_recon.errors import UserError
 
@@ -40,7 +42,8 @@ def run_command(
         if arguments is None:
             _end_on_signals(name)
             arguments = sys.argv[1:]
-        status = command(arguments)
+        with _at_home():
+            status = command(arguments)
         sys.stdout.flush()
         return int(status)
     except UserError as error:
@@ -55,6 +58,25 @@ def run_command(
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return BROKEN_PIPE
+
+
+@contextmanager
+def _at_home() -> Iterator[None]:
+    """Give libraries a home and a name where the user has none, as in containers."""
+    os.environ.setdefault("USER", "bids-recon")
+    if _has_home():
+        yield
+        return
+    with TemporaryDirectory(prefix="bids-recon-home-") as folder:
+        os.environ["HOME"] = folder
+        yield
+
+
+def _has_home() -> bool:
+    try:
+        return Path.home().is_dir()
+    except RuntimeError:
+        return False
 
 
 def _say(text: str) -> None:
