@@ -121,7 +121,7 @@ def decoded_test(material, step, machine, fold=None):
         path = Path(folder, "decoded.npy")
         state = own.decode(path)
         if step.rescale:
-            rescale(path, step.rescale, own.Y, own.held_out)
+            rescale(path, step.rescale, own.Y, own.spread)
         return np.load(path), state
 
 

@@ -127,6 +127,43 @@ class NormalEquations:
             errors.append(found)
         return np.concatenate(errors, axis=1)
 
+    def left_out_weights(self, groups: list[np.ndarray], alpha: float) -> np.ndarray:
+        r"""Return what predicts the trials of each group from all the others.
+
+        A row of weights times targets gives a prediction less the mean of the targets
+        it was learned from: :math:`Y_S - M_{SS}^{-1} (M Y)_S - \bar y_{-S}`.
+
+        Parameters
+        ----------
+        groups : list of array
+            Trials that are left out together.
+        alpha : float
+            Above 0.
+
+        Returns
+        -------
+        array of shape (n_left_out, n_trials)
+        """
+        n_trials, rows = len(self.X), np.concatenate(groups)
+        chosen = np.zeros((n_trials, len(rows)))
+        chosen[rows, np.arange(len(rows))] = 1
+        if self.dual:
+            M = self._divide(chosen, alpha).T
+        else:
+            inside = self._centred[rows].T.astype(np.float64)
+            M = (chosen.T - self._divide(inside, alpha).T @ self._centred.T) / alpha
+        M -= 1 / (n_trials * alpha)
+        start = 0
+        for group in groups:
+            own = slice(start, start + len(group))
+            weights = -np.linalg.solve(M[own][:, group], M[own])
+            others = 1 / max(n_trials - len(group), 1)
+            weights -= others
+            weights[:, group] = 0
+            M[own] = weights
+            start += len(group)
+        return M
+
     def _inverses(
         self, held_out: list[np.ndarray], alpha: float, complete: bool
     ) -> list[np.ndarray]:

@@ -136,6 +136,42 @@ class Ridge:
                 coef[:, np.flatnonzero(own) + part.start] = solved
         return coef, np.concatenate(intercept)
 
+    def spread(self, groups: np.ndarray, most: int) -> np.ndarray:
+        """Return how much predictions of unseen trials vary about the training mean.
+
+        Every group of training trials is left out in turn, from one factorisation.
+
+        Parameters
+        ----------
+        groups : array of shape (n_trials,)
+            What is left out together.
+        most : int
+            About how many trials are left out.
+
+        Returns
+        -------
+        array of shape (n_targets,)
+            Standard deviations.
+        """
+        order = np.random.default_rng(0).permutation(np.unique(groups))
+        left_out, n_trials = [], 0
+        for name in order:
+            if n_trials >= most:
+                break
+            left_out.append(np.flatnonzero(groups == name))
+            n_trials += len(left_out[-1])
+        squares = np.zeros(self._Y.n_targets)
+        for alpha in np.unique(self.alphas_):
+            weights = self.equations.left_out_weights(left_out, alpha)
+            kept = self.equations.algebra.keep(self._Y.gather(weights))
+            for part in self._blocks():
+                own = np.flatnonzero(self.alphas_[part] == alpha)
+                if len(own):
+                    Y = self._Y.pictures_columns(part)[:, own]
+                    predicted = self.equations.algebra.product(kept, Y)
+                    squares[own + part.start] = (predicted**2).mean(axis=0)
+        return np.sqrt(squares)
+
     def predict(self, X: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return features (n_trials, *shape), float32.
 

@@ -1,6 +1,6 @@
 """Give decoded features the mean and scale of true ones, which ridge shrinks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +15,25 @@ ENOUGH = 1000
 BLOCK = 2**24
 """Values that are worked on at once."""
 
-HeldOut = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
 
-
-def rescale(path: Path, how: str, Y: Targets, held_out: HeldOut) -> None:
-    r"""Write :math:`(p - \bar p) \, s_{true} / s_p + \bar y` in place of p.
+def rescale(
+    path: Path, how: str, Y: Targets, spread: Callable[[int], np.ndarray]
+) -> None:
+    r"""Write :math:`(p - m) \, s_{true} / s_p + \bar y` in place of p.
 
     Parameters
     ----------
     path : Path
         Decoded features of the test trials (n_test, *shape).
     how : {'train', 'transductive'}
-        Mean and deviation of predictions: those of training trials that decoders were
-        not fitted on, or those of the test trials themselves.
+        Mean m and deviation of predictions: the mean of the training targets, about
+        which predictions lie, and how much predictions of training trials that
+        decoders were not fitted on vary about it; or those of the test trials
+        themselves.
     Y : Targets
         True features of the training trials.
-    held_out : callable
-        Yields training trials and what was predicted for them out of fold.
+    spread : callable
+        Gives that deviation (n_targets,) from about so many left-out trials.
 
     Raises
     ------
@@ -43,41 +45,29 @@ def rescale(path: Path, how: str, Y: Targets, held_out: HeldOut) -> None:
     Ozcelik & VanRullen (2023), Scientific Reports 13, 15666: the transductive form.
     """
     decoded = np.load(path, mmap_mode="r").reshape(-1, Y.n_targets)
+    true = moments([Y])
     if how == "transductive":
         if len(decoded) < 2:
             raise UserError(
                 "rescale: transductive takes the scale of the test trials themselves, "
                 "and there is one only. Use rescale: train."
             )
-        own = moments([decoded])
+        mean, deviation = moments([decoded])
     else:
-        own = moments(_enough(held_out, Y.n_targets))
-    true = moments([Y])
-    scale = np.divide(true[1], own[1], out=np.zeros_like(own[1]), where=own[1] > 1e-12)
+        mean, deviation = true[0], spread(ENOUGH)
+    scale = np.divide(
+        true[1], deviation, out=np.zeros_like(true[1]), where=deviation > 1e-12
+    )
 
     def write(part: Path) -> None:
         out = new_array(part, (len(decoded), *Y.shape[1:]))
         flat = out.reshape(decoded.shape)
         for columns in column_blocks(len(decoded), Y.n_targets, BLOCK):
-            shifted = decoded[:, columns] - own[0][columns]
+            shifted = decoded[:, columns] - mean[columns]
             flat[:, columns] = shifted * scale[columns] + true[0][columns]
         out.flush()
 
     write_whole(path, write)
-
-
-def _enough(held_out: HeldOut, n_targets: int) -> Iterator[np.ndarray]:
-    n_trials = 0
-    for trials, predicted in held_out():
-        yield predicted.reshape(len(trials), n_targets)
-        n_trials += len(trials)
-        if n_trials >= ENOUGH:
-            return
-    if not n_trials:
-        raise UserError(
-            "rescale: train holds out training pictures to learn a scale from, and "
-            "there is one only. Use more pictures, or leave rescale out."
-        )
 
 
 def moments(parts: Iterable[np.ndarray | Targets]) -> tuple[np.ndarray, np.ndarray]:

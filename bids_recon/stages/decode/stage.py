@@ -20,6 +20,7 @@ from bids_recon.datatypes import Decoder, FeatureSpace, Prior, Targets
 from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.state import state_of
 from bids_recon.engine import Result
+from bids_recon.errors import UserError
 from bids_recon.evaluation.splits import Fold
 from bids_recon.files import new_array, save_arrays, write_whole
 from bids_recon.machine import Machine
@@ -44,7 +45,7 @@ from bids_recon.stages.decode.fold_data import (
     trials_and_split,
 )
 from bids_recon.stages.decode.posterior import posterior_path, prior_of, write_posterior
-from bids_recon.stages.decode.rescale import rescale
+from bids_recon.stages.decode.rescale import moments, rescale
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import roi_path
 
@@ -154,6 +155,44 @@ class StepDecoder:
                 ones = np.ones(len(held_out))
                 predict_to(decoder, X_out, self.Y.shape[1:], ones, path)
                 yield held_out, np.load(path, mmap_mode="r")
+
+    def spread(self, most: int) -> np.ndarray:
+        """Return how much predictions of unseen trials vary about the training mean.
+
+        Parameters
+        ----------
+        most : int
+            About how many training trials are left out.
+
+        Returns
+        -------
+        array of shape (n_targets,)
+            Standard deviations.
+
+        Raises
+        ------
+        UserError
+            If there is nothing to leave out.
+        """
+        groups = self.data.groups
+        if len(np.unique(groups)) < 2:
+            raise UserError(
+                "rescale: train holds out training pictures to learn a scale from, and "
+                "there is one only. Use more pictures, or leave rescale out."
+            )
+        penalised = hasattr(self.decoder, "spread") and self.decoder.alphas_.min() > 0
+        if penalised and self.step.voxels is None:
+            return self.decoder.spread(groups, most)
+        squares, n_trials = np.zeros(self.Y.n_targets), 0
+        for held_out, predicted in self.held_out():
+            learned = np.setdiff1d(np.arange(len(self.Y)), held_out)
+            mean = moments([self.Y[learned]])[0]
+            for row in predicted.reshape(len(held_out), -1):
+                squares += (row - mean) ** 2
+            n_trials += len(held_out)
+            if n_trials >= most:
+                break
+        return np.sqrt(squares / n_trials)
 
     @property
     def n_repeats(self) -> np.ndarray:
@@ -317,7 +356,7 @@ def _decode_fold(
         test = decoded_path(plan, analysis, fold, name, "test")
         state = own.decode(test, before)
         if step.rescale:
-            rescale(test, step.rescale, Y, own.held_out)
+            rescale(test, step.rescale, Y, own.spread)
         if learns:
             own.decode_out_of_fold(decoded_path(plan, analysis, fold, name, "train"))
         before = own
