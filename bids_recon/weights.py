@@ -229,10 +229,11 @@ def _unreachable(weights: Weights, error: OSError) -> UserError:
     )
 
 
-def _check_file(weights: Weights, url: str, path: Path) -> None:
+def _check_file(weights: Weights, url: str, path: Path) -> bool:
+    """Compare a file with its checksum; tell whether one is known."""
     known = weights.sha256.get(file_name(url)) or first_digits(url)
     if known is None:
-        return
+        return False
     found = sha256_of(path)
     if not found.startswith(known):
         raise UserError(
@@ -240,10 +241,16 @@ def _check_file(weights: Weights, url: str, path: Path) -> None:
             f"{known[:8]}, that of the file with {found[:8]}. It may "
             "be truncated; fetch it again."
         )
+    return True
 
 
-def check(weights: Weights, weights_dir: Path | None) -> Path | None:
-    """Return where weights are, after comparing them with what is known of them.
+def check(weights: Weights, weights_dir: Path | None) -> tuple[Path | None, bool]:
+    """Compare weights with what is known of them.
+
+    Returns
+    -------
+    tuple of Path and bool
+        Where they are, and whether a checksum of all their files is known.
 
     Raises
     ------
@@ -251,11 +258,13 @@ def check(weights: Weights, weights_dir: Path | None) -> Path | None:
         If a file is not what its name says.
     """
     path = find(weights, weights_dir)
-    if path is not None:
-        for url in weights.urls:
-            own = path / file_name(url) if weights.is_folder else path
-            _check_file(weights, url, own)
-    return path
+    if path is None:
+        return None, False
+    compared = [
+        _check_file(weights, url, path / file_name(url) if weights.is_folder else path)
+        for url in weights.urls
+    ]
+    return path, bool(compared) and all(compared)
 
 
 def stamp_of(path: Path) -> str:

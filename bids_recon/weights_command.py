@@ -74,10 +74,11 @@ def _check(names: list[str], folder: Path | None) -> int:
     status = 0
     for name in names or known_weights():
         try:
-            path = check(weights_called(name), folder)
+            path, compared = check(weights_called(name), folder)
         except UserError as error:
             sys.stderr.write(f"{error.message}\n")
             status = int(error.status)
             continue
-        sys.stdout.write(f"{name}\t{path or 'not here'}\n")
+        what = "as it should be" if compared else "here, but no checksum is known"
+        sys.stdout.write(f"{name}\t{what if path else 'not here'}\t{path or ''}\n")
     return status

@@ -558,7 +558,10 @@ class TestWeights:
         )
         path = tmp_path / f"toy-{digits}.pth"
         path.write_bytes(b"weights")
-        assert check(toy, tmp_path) == path
+        assert check(toy, tmp_path) == (path, True)
+        (tmp_path / "plain.pth").write_bytes(b"weights")
+        plain = Weights("plain", 1, "CC0", urls=("https://example.org/plain.pth",))
+        assert check(plain, tmp_path) == (tmp_path / "plain.pth", False)
         path.write_bytes(b"weigh")
         with pytest.raises(UserError, match="may be truncated"):
             check(toy, tmp_path)

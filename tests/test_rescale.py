@@ -1,5 +1,7 @@
 """Decoded features get the scale of true ones, from training trials alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_decoded_features_vary_as_true_ones_do(tmp_path, n_pictures, alpha):
         ridge = Ridge(alpha=alpha).fit(X, Y, groups)
         path = tmp_path / "decoded.npy"
         np.save(path, ridge.predict(X_test))
-        rescale(path, "train", Targets.of(Y), lambda most: ridge.spread(groups, most))
+        rescale(path, "train", Targets.of(Y), partial(ridge.spread, groups))
         ratios.append((np.load(path).std(axis=0) / Y_test.std(axis=0)).mean())
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
 
