@@ -1,7 +1,11 @@
-"""Files: written whole or not at all, hashed, and told where they were not fetched."""
+"""Files: checked before they are read, hashed, and written whole or not at all."""
 
+import errno
+import gzip
 import json
 import os
+import stat
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -93,6 +97,109 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file whole."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""What may have the name of a file and is none; reading some of them never ends."""
+
+
+def check_regular(path: Path) -> os.stat_result:
+    """Check that a path leads to a file before it is opened, and return its status.
+
+    Raises
+    ------
+    UserError
+        If there is nothing, a link whose content was not fetched, or no plain file,
+        such as a pipe, a device or a folder.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(
+                f"{path}: this link leads back to itself. Put the file itself there."
+            ) from error
+        if path.is_symlink():
+            raise not_fetched(path) from error
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        raise UserError(
+            f"{path}: {'no such file' if missing else f'cannot be read ({error})'}.",
+            Status.NO_INPUT,
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path!r} is no path of a file ({error}).") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise UserError(f"{path}: expected a file, found {kind}.")
+    return status
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a foreign file holds.
+
+    Raises
+    ------
+    UserError
+        If it is no file that can be read.
+    """
+    check_regular(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}).", Status.NO_INPUT
+        ) from error
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a foreign file, which must be UTF-8; a mark of it is dropped.
+
+    Raises
+    ------
+    UserError
+        If it is no file that can be read, or is in another encoding.
+    """
+    data = read_bytes(path)
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise UserError(
+            f"{path}: line {line} holds a zero byte, so that this is no text in UTF-8. "
+            "Save it as text in UTF-8."
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}: line {line} is not in UTF-8 (byte {data[error.start]:#04x}), as "
+            "BIDS requires. Save the file in UTF-8."
+        ) from error
+
+
+def check_gzip(path: Path) -> None:
+    """Read a compressed file to its end, where its checksum and its length stand.
+
+    Raises
+    ------
+    UserError
+        If what it holds is not what was once compressed.
+    """
+    check_regular(path)
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path}: the file is cut short or damaged: it does not agree with the "
+            f"checksum at its end ({error}). Fetch or make it again."
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

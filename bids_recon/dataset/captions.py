@@ -7,7 +7,8 @@ from typing import Any
 
 from bids_recon.dataset.tables import read_table
 from bids_recon.datatypes import Trials
-from bids_recon.errors import Status, UserError, first_few
+from bids_recon.errors import UserError, first_few
+from bids_recon.files import read_text
 
 Captions = Mapping[str, tuple[str, ...]]
 
@@ -102,7 +103,7 @@ def _from_sidecars(pictures: Mapping[str, Path]) -> Captions:
             found = next((data[key] for key in KEYS if key in data), [])
             lines = [found] if isinstance(found, str) else found
         else:
-            lines = text.read_text().splitlines() if text.is_file() else []
+            lines = read_text(text).splitlines() if text.is_file() else []
         pairs += [(name, str(line)) for line in lines]
     return _gathered(pairs)
 
@@ -144,12 +145,8 @@ def _from_coco(path: Path) -> list[tuple[str, str]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}).", Status.NO_INPUT
-        ) from error
-    except ValueError as error:
+        data = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected an object, found {type(data).__name__}.")

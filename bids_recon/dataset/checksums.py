@@ -1,12 +1,11 @@
 """SHA-256 of inputs and of what earlier stages wrote."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bids_recon.errors import Status, UserError
-from bids_recon.files import not_fetched, sha256_of, write_text
+from bids_recon.files import check_gzip, check_regular, sha256_of, write_text
 
 
 def checksum(path: Path) -> str:
@@ -34,6 +33,9 @@ def checksums(paths: Iterable[Path]) -> dict[str, str]:
 class Checksums:
     """SHA-256 of input files, remembered by size and time of change.
 
+    A compressed file is read to its end once, so that it agrees with the checksum that
+    it carries: those who read images stop before it.
+
     Parameters
     ----------
     path : Path or None
@@ -53,14 +55,17 @@ class Checksums:
         Raises
         ------
         UserError
-            If a file is not there, such as a link whose content was not fetched.
+            If a file is not there, such as a link whose content was not fetched, or a
+            compressed file is not what its own checksum says.
         """
         result, changed = {}, False
         for name, path in files.items():
-            stat = _stat(path)
+            stat = check_regular(path)
             stamp = [stat.st_size, stat.st_mtime_ns]
             entry = self._known.get(str(path))
             if entry is None or entry[:2] != stamp:
+                if path.name.endswith(".gz"):
+                    check_gzip(path)
                 entry = [*stamp, sha256_of(path)]
                 self._known[str(path)] = entry
                 changed = True
@@ -68,14 +73,3 @@ class Checksums:
         if changed and self.path is not None:
             write_text(self.path, json.dumps(self._known, sort_keys=True))
         return result
-
-
-def _stat(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
-    except OSError as error:
-        if path.is_symlink():
-            raise not_fetched(path) from error
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}).", Status.NO_INPUT
-        ) from error

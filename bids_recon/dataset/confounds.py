@@ -2,13 +2,16 @@
 
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 from nilearn.interfaces.fmriprep import load_confounds
 
 from bids_recon.dataset.layout import Run
+from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.errors import UserError
+from bids_recon.files import read_bytes
 
 
 def read_confounds(
@@ -32,7 +35,8 @@ def read_confounds(
     Raises
     ------
     UserError
-        If the table does not hold what the strategy needs, or has another length.
+        If the table does not hold what the strategy needs, has another length or holds
+        infinite values.
     """
     if not strategy:
         return None, None
@@ -41,30 +45,56 @@ def read_confounds(
             "There is no table of confounds for some runs; their responses were "
             "estimated without."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            table, kept = load_confounds(
-                str(run.bold),
-                strategy=strategy,
-                motion="basic",
-                wm_csf="basic",
-            )
-        except (ValueError, KeyError, OSError, pd.errors.ParserError) as error:
-            raise UserError(
-                f"{run.confounds}: the confounds {', '.join(strategy)} cannot be read "
-                f"from it ({error})."
-            ) from error
+    table, kept = _load(run, strategy, read_table(run.confounds))
     if len(table) != n_volumes:
         raise UserError(
             f"{run.confounds}: {len(table)} rows for the {n_volumes} volumes of "
             f"{run.bold.name}."
         )
     values = table.fillna(0.0).to_numpy(np.float64)
+    infinite = table.columns[np.isinf(values).any(axis=0)]
+    if len(infinite):
+        raise UserError(
+            f"{run.confounds}: column {infinite[0]!r} holds infinite values. Make the "
+            "table again, or leave confounds out in the recipe."
+        )
     if kept is not None:
         left_out = np.setdiff1d(np.arange(n_volumes), kept)
         values = np.hstack([values, np.eye(n_volumes)[:, left_out]])
+    n_missing = int(table.isna().to_numpy().sum())
+    if n_missing:
+        return values, (
+            f"{run.name}: {n_missing} values of the confounds are n/a; they count as 0."
+        )
     return values, None
+
+
+def _load(
+    run: Run, strategy: tuple[str, ...], checked: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """Have nilearn choose confounds from a table that was read with checks.
+
+    nilearn finds the table by the name of the BOLD, and reads it in its own, laxer way:
+    it gets what was checked, in a folder of its own.
+    """
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bold = Path(folder, run.bold.name.removesuffix(".gz") + ".gz")
+        bold.touch()
+        Path(folder, run.confounds.name).write_text(table_text(checked), "utf-8")
+        sidecar = run.confounds.with_suffix(".json")
+        if sidecar.exists():
+            Path(folder, sidecar.name).write_bytes(read_bytes(sidecar))
+        try:
+            return load_confounds(
+                str(bold), strategy=strategy, motion="basic", wm_csf="basic"
+            )
+        except Exception as error:  # nilearn raises whatever the table makes it raise
+            reason = str(error).replace(folder, str(run.confounds.parent))
+            raise UserError(
+                f"{run.confounds}: the confounds {', '.join(strategy)} cannot be read "
+                f"from it ({reason})."
+            ) from error
 
 
 def confound_files(run: Run) -> list[Path]:

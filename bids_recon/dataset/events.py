@@ -7,7 +7,8 @@ of ``CONVENTIONS``; ``bids`` fits every table.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from bids_recon.dataset.expressions import chosen_rows
 from bids_recon.dataset.tables import read_table
 from bids_recon.datatypes import MODELLED, NUISANCE
 from bids_recon.errors import Status, UserError, did_you_mean
@@ -34,6 +36,8 @@ STIMULUS_COLUMNS = (
     "stimulus_name",
     "ImgName",
     "label",
+    "image_path",
+    "73k_id",
     "condition",
     "image",
     "image_file",
@@ -42,6 +46,10 @@ STIMULUS_COLUMNS = (
     "stimulus_id",
     "trial_type",
 )
+
+
+class NoPictureError(UserError):
+    """No column of a table of events names pictures."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,15 @@ class Events:
         The convention that was taken.
     column : str
         The column that names the pictures.
+    unclear : mapping of str to int
+        What the table does not say of some rows, in words, and of how many.
     """
 
     trials: pd.DataFrame
     nuisance: pd.DataFrame
     convention: str
     column: str
+    unclear: Mapping[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Return how many rows there are of each role."""
@@ -84,8 +95,8 @@ def read_events(
     stimulus_column : str, optional
         The column that names the pictures, in place of the convention's.
     expression : str, optional
-        Which rows are trials, in place of the convention's roles, as pandas' ``query``
-        understands it; for instance ``event_type == 1``.
+        Which rows are trials, in place of the convention's roles, in the grammar of
+        ``expressions.py``; for instance ``event_type == 1``.
 
     Raises
     ------
@@ -93,8 +104,14 @@ def read_events(
         If the table is not one, the column or expression does not fit it, or nothing in
         it names a picture.
     """
-    table = read_table(path, required=("onset", "duration"), numeric=("onset",))
-    table["duration"] = pd.to_numeric(table["duration"], errors="coerce").fillna(0.0)
+    timing = ("onset", "duration")
+    table = read_table(path, required=timing, numeric=timing)
+    check_durations(table, path)
+    unclear = {
+        "rows of events have no onset (n/a) and were left out": int(
+            table["onset"].isna().sum()
+        )
+    }
     table = table[table["onset"].notna()].reset_index(drop=True)
     convention = _choose(table)
     column = _stimulus_column(table, convention, stimulus_column, path)
@@ -108,6 +125,10 @@ def read_events(
     table = table.assign(role=roles, stimulus=table[column])
     table = table[[*front, *(name for name in table if name not in front)]]
     modelled = table["role"].isin(MODELLED)
+    unclear["trials have no duration (n/a); it counts as 0 s"] = int(
+        (modelled & table["duration"].isna()).sum()
+    )
+    table["duration"] = table["duration"].fillna(0.0)
     return Events(
         trials=table[modelled].reset_index(drop=True),
         nuisance=table.loc[table["role"].isin(NUISANCE), front[:3]].reset_index(
@@ -115,7 +136,24 @@ def read_events(
         ),
         convention=convention["name"],
         column=column,
+        unclear={what: count for what, count in unclear.items() if count},
     )
+
+
+def check_durations(table: pd.DataFrame, path: Path) -> None:
+    """Refuse durations below 0; the index of the table holds the numbers of lines.
+
+    Raises
+    ------
+    UserError
+        If there is one.
+    """
+    below = table.index[table["duration"] < 0]
+    if len(below):
+        raise UserError(
+            f"{path}: line {below[0]} has a duration of "
+            f"{table.loc[below[0], 'duration']:g} s; expected seconds from 0, or n/a."
+        )
 
 
 @cache
@@ -153,7 +191,7 @@ def _stimulus_column(
 ) -> str:
     if asked is not None:
         if asked not in table:
-            raise UserError(
+            raise NoPictureError(
                 f"{path}: there is no column {asked!r}, which --stimulus-column names. "
                 f"{did_you_mean(asked, table.columns)}",
                 Status.USAGE,
@@ -165,9 +203,10 @@ def _stimulus_column(
     for name in STIMULUS_COLUMNS:
         if name in table and table[name].notna().any():
             return name
-    raise UserError(
+    raise NoPictureError(
         f"{path}: no column names the picture of a row; found "
-        f"{', '.join(table.columns)}. Say which does with --stimulus-column NAME."
+        f"{', '.join(table.columns)}. Say which does with --stimulus-column NAME, or "
+        "which tasks to read with -t TASK."
     )
 
 
@@ -188,19 +227,9 @@ def _roles(table: pd.DataFrame, convention: dict[str, Any], column: str) -> pd.S
 def _roles_by_expression(
     table: pd.DataFrame, column: str, expression: str, path: Path
 ) -> pd.Series:
-    typed = table.apply(_numbers_where_possible)
     try:
-        chosen = typed.query(expression, engine="python").index
-    except Exception as error:  # pandas raises whatever the expression makes it raise
-        raise UserError(
-            f"{path}: --trials {expression!r} does not fit the table: {error}. Its "
-            f"columns: {', '.join(table.columns)}.",
-            Status.USAGE,
-        ) from error
-    chosen = table.index.isin(chosen) & table[column].notna()
+        chosen = chosen_rows(expression, table)
+    except UserError as error:
+        raise UserError(f"{path}: {error.message}", error.status) from error
+    chosen &= table[column].notna().to_numpy()
     return pd.Series("rest", index=table.index).mask(chosen, "trial")
-
-
-def _numbers_where_possible(values: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce")
-    return numbers if numbers.notna().sum() == values.notna().sum() else values

@@ -1,15 +1,18 @@
 """NIfTI files: read one run at a time, checked, and written so that bytes repeat."""
 
+import math
 import zlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from bids_recon.errors import Status, UserError
-from bids_recon.files import not_fetched
+from bids_recon.errors import UserError
+from bids_recon.files import check_gzip, check_regular
 
 VOLUMES_AT_ONCE = 16
+DENSEST = 1032
+"""No more bytes than this come out of one of a compressed file."""
 
 
 def open_image(path: Path) -> nib.Nifti1Image:
@@ -18,18 +21,56 @@ def open_image(path: Path) -> nib.Nifti1Image:
     Raises
     ------
     UserError
-        If the file is not there, is a link without content, or is no image.
+        If the file is not there, is a link without content, is no image, or its header
+        says what cannot be.
     """
-    if path.is_symlink() and not path.exists():
-        raise not_fetched(path)
+    size = check_regular(path).st_size
     try:
-        return nib.load(path, keep_file_open=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file.", Status.NO_INPUT) from error
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error) as error:
+        image = nib.load(path, keep_file_open=True)
+        image.header.get_xyzt_units()
+    except Exception as error:  # a damaged header makes nibabel raise whatever it meets
         raise UserError(
             f"{path}: not a readable NIfTI image ({error}). Fetch or make it again."
         ) from error
+    problem = _problem(image, size)
+    if problem:
+        raise UserError(f"{path}: {problem}. Fetch or make it again.")
+    return image
+
+
+def _problem(image: nib.Nifti1Image, size: int) -> str | None:
+    """Say what is wrong with the header of an image in a file of so many bytes."""
+    if not isinstance(image, nib.Nifti1Image):
+        return f"this is an image of another kind ({type(image).__name__}), not NIfTI"
+    dtype, shape = image.get_data_dtype(), image.shape
+    if dtype.kind not in "iuf":
+        kind = "complex numbers" if dtype.kind == "c" else "colours or other compounds"
+        return f"its voxels hold {kind} ({dtype}); expected one number each"
+    if min(shape, default=0) < 1:
+        return f"its shape is {shape}, which has no voxel"
+    affine = image.affine
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9):
+        return "its affine, which says where voxels lie, cannot be inverted"
+    if np.isinf(_scaling(image)).any():
+        return "its values are scaled by infinity (scl_slope, scl_inter)"
+    expected = math.prod(shape) * dtype.itemsize
+    packed = image.get_filename().endswith(".gz")
+    if expected > size * (DENSEST if packed else 1):
+        return (
+            f"its header promises {' x '.join(map(str, shape))} values "
+            f"({expected:,} bytes), more than a file of {size:,} bytes can hold"
+        )
+    return None
+
+
+def _scaling(image: nib.Nifti1Image) -> np.ndarray:
+    """Return slope and intercept as they stand in the file.
+
+    A slope of 0 or NaN means that values stand as they are.
+    """
+    with image.file_map["image"].get_prepare_fileobj("rb") as stream:
+        header = type(image.header).from_fileobj(stream, check=False)
+    return np.array([header["scl_slope"], header["scl_inter"]], dtype=float)
 
 
 def same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
@@ -90,6 +131,8 @@ def read_volume(path: Path) -> tuple[np.ndarray, nib.Nifti1Image]:
         If the file ends too early or is not 3-D.
     """
     image = open_image(path)
+    if path.name.endswith(".gz"):
+        check_gzip(path)
     try:
         values = np.asanyarray(image.dataobj)
     except (OSError, EOFError, zlib.error, ValueError) as error:

@@ -81,10 +81,10 @@ def _segmentation_table(path: Path, dataset: Dataset) -> Path | None:
     beside = path.with_name(path.name.split(".nii")[0] + ".tsv")
     if beside.is_file():
         return beside
-    # fMRIPrep names the tables of its segmentations at the root of the dataset.
-    root = next(
-        (root for root in dataset.links.values() if path.is_relative_to(root)), None
-    )
+    # fMRIPrep names the tables of its segmentations at the root of its derivative,
+    # which may lie in the raw dataset.
+    roots = [root for root in dataset.links.values() if path.is_relative_to(root)]
+    root = max(roots, key=lambda root: len(root.parts), default=None)
     desc = [part for part in path.name.split("_") if part.startswith("desc-")]
     table = root / f"{desc[0]}_dseg.tsv" if root and desc else None
     return table if table and table.is_file() else None
@@ -113,6 +113,14 @@ def _raise_nothing(dataset: Dataset, subject: str, files: list[Any]) -> None:
             f"is, for instance, {names[0]}. Check --session-label, --task-id and "
             "--run-id.",
             Status.NOTHING_SELECTED,
+        )
+    if dataset.undescribed and not dataset.derivatives:
+        raise UserError(
+            f"{settings.bids_dir / dataset.undescribed[0]}: there is no "
+            "dataset_description.json in it, so that it is no BIDS derivative. Add "
+            'one, such as {"Name": "fMRIPrep", "BIDSVersion": "1.8.0", "DatasetType": '
+            '"derivative"}, or say where derivatives are with --derivatives NAME=PATH.',
+            Status.NO_INPUT,
         )
     if not dataset.derivatives:
         raise UserError(
@@ -161,7 +169,7 @@ def _one_space(files: list[Any], wanted: str | None, subject: str) -> list[Any]:
     if wanted is not None and wanted not in spaces:
         raise UserError(
             f"sub-{subject}: nothing is in space {wanted!r}. There are: "
-            f"{', '.join(spaces)}.",
+            f"{', '.join(spaces)}. Say one of them with --space.",
             Status.NOTHING_SELECTED,
         )
     if wanted is None and len(spaces) > 1:
@@ -254,17 +262,22 @@ def _same_label(a: str | None, b: str) -> bool:
 def _given_run(file: Any, dataset: Dataset) -> Run:
     path = Path(file.path)
     stem = path.name.split(".nii")[0].removesuffix("_statmap")
-    stems = [stem, stem.replace("_stat-effect", "")]
+    # LAION-fMRI's table has no space.
+    plain = stem.replace("_stat-effect", "")
+    space = f"_space-{file.entities.get('space')}"
+    stems = [stem, plain, stem.replace(space, ""), plain.replace(space, "")]
     candidates = [
         path.with_name(f"{name}_{suffix}.tsv")
         for name in stems
         for suffix in BETA_TABLES
     ]
-    table = next((candidate for candidate in candidates if candidate.exists()), None)
+    table = next(
+        (path for path in candidates if path.exists() or path.is_symlink()), None
+    )
     if table is None:
         raise UserError(
             f"{path}: single-trial responses need a table with one row per volume. "
-            f"Expected {candidates[0].name} beside it.",
+            f"Expected {candidates[0].name} or {candidates[-2].name} beside it.",
             Status.NO_INPUT,
         )
     masks = [

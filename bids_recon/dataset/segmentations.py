@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bids_recon.dataset.tables import read_table
+from bids_recon.errors import UserError
 
 
 def read_labels(table: Path) -> dict[str, int]:
@@ -11,10 +12,16 @@ def read_labels(table: Path) -> dict[str, int]:
     Raises
     ------
     UserError
-        If the table lacks the columns ``index`` and ``name``.
+        If the table lacks the columns ``index`` and ``name``, or an index is no whole
+        number.
     """
     labels = read_table(table, required=("index", "name"), numeric=("index",))
     labels = labels.dropna(subset=["index", "name"])
+    for line, index in labels["index"].items():
+        if index % 1:
+            raise UserError(
+                f"{table}: line {line} has the index {index:g}; expected whole numbers."
+            )
     return {
         name: int(index)
         for name, index in zip(labels["name"], labels["index"], strict=True)

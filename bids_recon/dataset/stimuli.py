@@ -1,22 +1,19 @@
 """Pictures that were shown: found by name below ``stimuli/``, and read."""
 
 import os
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from hashlib import sha256
 from math import gcd
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from bids_recon.dataset.tables import read_table
 from bids_recon.errors import Status, UserError, first_few
-from bids_recon.files import new_array, not_fetched, write_whole
+from bids_recon.files import check_regular, new_array, write_whole
+from bids_recon.pictures import EXTENSIONS, open_picture, size_of
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
-LARGEST = 10_000 * 10_000
 COLOUR = 0.02
 """A picture whose colours differ by less has none; compression leaves that much."""
 
@@ -30,7 +27,9 @@ SMALLEST = 8
 class Stimuli:
     """The pictures below a folder, looked up as events name them.
 
-    A name may have or lack its folder and its extension.
+    A name may have or lack its extension, and may leave out folders on its left: what
+    it says must be the end of the picture's path. A picture whose whole path below the
+    folder it is comes first.
 
     Parameters
     ----------
@@ -55,27 +54,30 @@ class Stimuli:
             )
         self.folder = folder
         self._mapping = _read_mapping(mapping)
-        self._by_key: dict[str, list[Path]] = {}
+        # By the last part of the path, with and without extension.
+        self._by_name: dict[str, list[Path]] = {}
         for root, _, names in os.walk(folder):
             for name in names:
                 path = Path(root, name)
                 if path.suffix.lower() in EXTENSIONS:
-                    self._add(path)
-
-    def _add(self, path: Path) -> None:
-        relative = path.relative_to(self.folder)
-        keys = {
-            relative.as_posix(),
-            relative.with_suffix("").as_posix(),
-            relative.name,
-            relative.stem,
-        }
-        for key in keys:
-            self._by_key.setdefault(key, []).append(path)
+                    for key in {path.name, path.stem}:
+                        self._by_name.setdefault(key, []).append(path)
 
     def paths(self) -> list[Path]:
         """Return all pictures of the folder."""
-        return sorted({path for paths in self._by_key.values() for path in paths})
+        return sorted({path for paths in self._by_name.values() for path in paths})
+
+    def look_up(self, names: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
+        """Return the file of each name, and the names that have none.
+
+        Raises
+        ------
+        UserError
+            If a name leaves the folder or fits several files.
+        """
+        found = {name: self._find_one(name) for name in names}
+        missing = [name for name, path in found.items() if path is None]
+        return {n: path for n, path in found.items() if path is not None}, missing
 
     def find(self, names: Iterable[str]) -> dict[str, Path]:
         """Return the file of each name.
@@ -85,24 +87,34 @@ class Stimuli:
         UserError
             If a name leaves the folder, fits several files, or some fit none.
         """
-        found, missing = {}, []
-        for name in names:
-            path = self._find_one(name)
-            if path is None:
-                missing.append(name)
-            else:
-                found[name] = path
+        found, missing = self.look_up(names)
         if missing:
-            raise UserError(
-                f"{self.folder}: {len(missing)} of {len(missing) + len(found)} "
-                f"pictures that the events name do not exist: "
-                f"{first_few(missing)}. Looked up with and without folder "
-                "and extension. Say where they are with --stimuli DIR, which column "
-                "names them with --stimulus-column NAME, or which file each is with "
-                "--stimulus-map TSV.",
-                Status.NO_INPUT,
-            )
+            raise self.absent(missing, len(missing) + len(found))
         return found
+
+    def absent(self, missing: list[str], n_names: int) -> UserError:
+        """Return what to raise for names that no picture has."""
+        elsewhere = next(
+            (path for name in missing for path in self._namesakes(name)), ""
+        )
+        if elsewhere:
+            elsewhere = (
+                f" There is {elsewhere.relative_to(self.folder)}, in another folder "
+                "than the events say."
+            )
+        return UserError(
+            f"{self.folder}: {len(missing)} of {n_names} pictures that the events name "
+            f"do not exist: {first_few(missing)}. Looked up with and without folder "
+            f"and extension.{elsewhere} Say where they are with --stimuli DIR, which "
+            "column names them with --stimulus-column NAME, which file each is with "
+            "--stimulus-map TSV, or which tasks to read with -t TASK.",
+            Status.NO_INPUT,
+        )
+
+    def _namesakes(self, name: str) -> list[Path]:
+        """Return pictures of the same name in other folders."""
+        path = PurePosixPath(self._mapping.get(name, name).replace("\\", "/"))
+        return self._by_name.get(path.name) or self._by_name.get(_stem(path), [])
 
     def _find_one(self, name: str) -> Path | None:
         wanted = self._mapping.get(name, name)
@@ -113,9 +125,7 @@ class Stimuli:
                 "of pictures. Name pictures relative to it."
             )
         path = PurePosixPath(parts.as_posix().removeprefix("stimuli/"))
-        keys = (path.as_posix(), path.name, path.with_suffix("").as_posix(), path.stem)
-        paths = next((self._by_key[key] for key in keys if key in self._by_key), [])
-        paths = sorted(set(paths))
+        paths = self._fitting(path, path.name) or self._fitting(path, _stem(path))
         if len(paths) > 1:
             raise UserError(
                 f"{self.folder}: {name!r} may be {paths[0].name} in "
@@ -124,16 +134,37 @@ class Stimuli:
             )
         if not paths:
             return None
+        check_regular(paths[0])
+        relative = paths[0].relative_to(self.folder).as_posix()
+        if not relative.isprintable():
+            raise UserError(
+                f"{self.folder}: the path of the picture {relative!r} holds characters "
+                "that cannot be printed, such as a new line. Rename it."
+            )
         if not paths[0].resolve().is_relative_to(self.folder.resolve()):
             _check_link(paths[0], self.folder)
         return paths[0]
+
+    def _fitting(self, path: PurePosixPath, name: str) -> list[Path]:
+        """Return pictures of a name, in the folders that a path says they are in."""
+        folders = path.parent.parts
+        found = [
+            picture
+            for picture in self._by_name.get(name, [])
+            if not folders or picture.parent.parts[-len(folders) :] == folders
+        ]
+        exact = [p for p in found if p.parent == self.folder.joinpath(*folders)]
+        return sorted(exact or found)
+
+
+def _stem(path: PurePosixPath) -> str:
+    """Return a name without the extension of a picture; any other dot belongs to it."""
+    return path.stem if path.suffix.lower() in EXTENSIONS else path.name
 
 
 def _check_link(path: Path, folder: Path) -> None:
     # A clone keeps file contents beside the dataset, in .git/annex: links there are
     # part of the dataset. Any other link that leads out of the folder is refused.
-    if not path.exists():
-        raise not_fetched(path)
     if "annex" not in path.resolve().parts:
         raise UserError(
             f"{path}: this link leads out of {folder}, to {path.resolve()}. Put the "
@@ -147,49 +178,6 @@ def _read_mapping(path: Path | None) -> dict[str, str]:
     table = read_table(path, required=("stimulus", "file"))
     table = table.dropna(subset=["stimulus", "file"])
     return dict(zip(table["stimulus"], table["file"], strict=True))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    # Pillow warns of pictures that are large, and within what we read.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as picture:
-            yield picture
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Read a picture as RGB.
-
-    Raises
-    ------
-    UserError
-        If the file is no picture, is damaged or is unreasonably large.
-    """
-    try:
-        with _opened(path) as picture:
-            if picture.width * picture.height > LARGEST:
-                raise UserError(
-                    f"{path}: the picture has {picture.width} x {picture.height} "
-                    "pixels; at most 10,000 x 10,000 are read. Make it smaller."
-                )
-            if picture.mode in ("I", "I;16", "I;16B", "F"):
-                return _from_deep_grey(picture)
-            if "A" in picture.getbands() or "transparency" in picture.info:
-                rgba = picture.convert("RGBA")
-                canvas = Image.new("RGBA", rgba.size, "white")
-                return Image.alpha_composite(canvas, rgba).convert("RGB")
-            return picture.convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-        raise UserError(f"{path}: not a picture that can be read ({error}).") from error
-
-
-def _from_deep_grey(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture, dtype=np.float64)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0
-    return Image.fromarray(
-        np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
-    ).convert("RGB")
 
 
 def common_size(paths: Iterable[Path], max_size: int) -> tuple[int, int]:
@@ -210,15 +198,6 @@ def common_size(paths: Iterable[Path], max_size: int) -> tuple[int, int]:
     height, width = height // block, width // block
     scale = min(1.0, max_size / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Return the height and width of a picture."""
-    try:
-        with _opened(path) as picture:
-            return picture.height, picture.width
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-        raise UserError(f"{path}: not a picture that can be read ({error}).") from error
 
 
 def _block(paths: list[Path], height: int, width: int) -> int:

@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bids_recon.dataset.events import STIMULUS_COLUMNS
+from bids_recon.dataset.events import (
+    STIMULUS_COLUMNS,
+    NoPictureError,
+    check_durations,
+)
 from bids_recon.dataset.layout import Run
 from bids_recon.dataset.tables import read_table
-from bids_recon.datatypes import TRIAL_COLUMNS, Trials
+from bids_recon.datatypes import MODELLED, TRIAL_COLUMNS, Trials
 from bids_recon.errors import Status, UserError, did_you_mean
 
 
@@ -26,6 +30,9 @@ def read_trial_table(run: Run, n_volumes: int, stimulus_column: str | None) -> T
     """
     path = run.table
     table = read_table(path, numeric=("onset", "duration", "beta_index"))
+    if "duration" in table:
+        check_durations(table, path)
+    table = table.reset_index(drop=True)
     if len(table) != n_volumes:
         raise UserError(
             f"{path}: {len(table)} rows for the {n_volumes} volumes of "
@@ -34,7 +41,7 @@ def read_trial_table(run: Run, n_volumes: int, stimulus_column: str | None) -> T
     column = _stimulus_column(table, stimulus_column, path)
     trials = table.assign(
         stimulus=table[column],
-        role=table.get("role", "trial"),
+        role=_roles(table, path),
         volume=_volumes(table, path),
     )
     for name in ("session", "task", "run"):
@@ -53,12 +60,25 @@ def _stimulus_column(table: pd.DataFrame, asked: str | None, path: Path) -> str:
         if name in table:
             return name
     hint = did_you_mean(asked, table.columns) if asked else ""
-    raise UserError(
+    raise NoPictureError(
         f"{path}: no column names the picture of a row; found "
         f"{', '.join(table.columns)}. Say which does with --stimulus-column NAME. "
         f"{hint}".rstrip(),
         Status.USAGE if asked else Status.BAD_DATA,
     )
+
+
+def _roles(table: pd.DataFrame, path: Path) -> pd.Series:
+    if "role" not in table:
+        return pd.Series("trial", index=table.index)
+    roles = table["role"].where(table["role"].notna(), "trial")
+    unknown = sorted(set(roles) - {*MODELLED, "rest"})
+    if unknown:
+        raise UserError(
+            f"{path}: the column role says {unknown[0]!r}; expected one of "
+            f"{', '.join(MODELLED)} or rest."
+        )
+    return roles
 
 
 def _volumes(table: pd.DataFrame, path: Path) -> np.ndarray:

@@ -1,13 +1,14 @@
 """What diffusion models have in common: their numbers, and one picture per trial."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from bids_recon.datatypes import Decoded
 from bids_recon.errors import Status, UserError
+from bids_recon.pictures import open_picture
 
 if TYPE_CHECKING:
     from bids_recon.networks.sampling import Sampler
@@ -22,13 +23,9 @@ def fixed_picture(path: str) -> np.ndarray:
         If the file is no picture.
     """
     try:
-        with Image.open(path) as picture:
-            values = np.asarray(picture.convert("RGB"), dtype=np.float32)
-    except OSError as error:
-        raise UserError(
-            f"fixed_init: {path}: not a picture that can be read ({error}).",
-            Status.NO_INPUT,
-        ) from error
+        values = np.asarray(open_picture(Path(path)), dtype=np.float32)
+    except UserError as error:
+        raise UserError(f"fixed_init: {error.message}", Status.NO_INPUT) from error
     return values.transpose(2, 0, 1) / 255
 
 
