@@ -42,6 +42,10 @@ class UserError(Exception):
         return self.message
 
 
+class Note(UserWarning):
+    """What a method found that a reader of its results should know, in a sentence."""
+
+
 def first_few(names: list[str]) -> str:
     """Return the first five names, and how many more there are."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

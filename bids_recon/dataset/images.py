@@ -78,6 +78,22 @@ def same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
     return a.shape[:3] == b.shape[:3] and np.allclose(a.affine, b.affine, atol=1e-3)
 
 
+def check_grid(path: Path, mask: nib.Nifti1Image, bold: Path) -> None:
+    """Check that a mask has the grid of its BOLD.
+
+    Raises
+    ------
+    UserError
+        If it has another.
+    """
+    image = open_image(bold)
+    if not same_grid(image, mask):
+        raise UserError(
+            f"{path}: its grid ({describe_grid(mask)}) is not that of {bold.name} "
+            f"({describe_grid(image)}). Make both in the same space and resolution."
+        )
+
+
 def describe_grid(image: nib.Nifti1Image) -> str:
     """Return the shape and voxel size of an image in words."""
     shape = " x ".join(str(n) for n in image.shape[:3])

@@ -17,6 +17,8 @@ NONE = ("n/a", "on/a", "N/A", "")
 MISSING = (*NONE, "NaN", "nan")
 """What stands where a text is missing."""
 
+LINE_END = re.compile(r"\r\n|\n|\r")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -51,9 +53,17 @@ def read_table(
         columns, a column has no name or that of another, is not there, or a value is no
         number.
     """
+    text = read_text(path)
+    control = CONTROL.search(text)
+    if control:
+        line = len(LINE_END.findall(text[: control.start()])) + 1
+        raise UserError(
+            f"{path}: line {line} holds the control character {control.group()!r}, "
+            "which no table may hold. Remove it."
+        )
     lines = [
         (number, [field.strip() for field in line.split("\t")])
-        for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path)), start=1)
+        for number, line in enumerate(LINE_END.split(text), start=1)
         if line.strip()
     ]
     if not lines:

@@ -1,8 +1,10 @@
 """Which trials are learned on and which are tested."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from bids_recon.datatypes import Trials
-from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.errors import Status, UserError, did_you_mean, first_few
 
 TRAIN_WORDS = ("train", "training", "trn")
 TEST_WORDS = ("test", "testing", "tst", "val", "validation")
@@ -25,7 +27,7 @@ class Fold:
     Parameters
     ----------
     name : str
-        What the outputs say in their column ``split``.
+        What the outputs say in their column ``split``; may be a value of the events.
     train, test : array of int
         Positions of trials.
     """
@@ -33,6 +35,14 @@ class Fold:
     name: str
     train: np.ndarray
     test: np.ndarray
+
+    @property
+    def file_name(self) -> str:
+        """The name as it stands in names of files, which is safe there."""
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", self.name):
+            return self.name
+        cleaned = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:40]
+        return f"{cleaned}-{sha256(self.name.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,7 @@ def make_split(
 
 
 def _has_split_column(trials: Trials) -> bool:
-    return "split" in trials and trials["split"].notna().all()
+    return "split" in trials and trials["split"].notna().any()
 
 
 def _kfold(rule: str, argument: str, trials: Trials, seed: int) -> Split:
@@ -124,11 +134,13 @@ def _kfold(rule: str, argument: str, trials: Trials, seed: int) -> Split:
             f"--split {rule!r}: expected kfold:K with K from 2, such as kfold:10.",
             Status.USAGE,
         )
-    pictures = np.unique(trials["stimulus"].to_numpy(str))
+    pictures = _distinct(trials["stimulus"])
     _need_two(pictures, rule)
     n_folds = min(n_folds, len(pictures))
     order = np.random.default_rng(seed).permutation(len(pictures))
-    fold_of = pd.Series(np.arange(len(pictures)) % n_folds, index=pictures[order])
+    fold_of = pd.Series(
+        np.arange(len(pictures)) % n_folds, index=np.array(pictures)[order]
+    )
     codes = fold_of.loc[trials["stimulus"].astype(str)].to_numpy()
     folds = tuple(
         _fold(f"fold-{index + 1:02d}", codes != index, codes == index)
@@ -144,7 +156,7 @@ def _kfold(rule: str, argument: str, trials: Trials, seed: int) -> Split:
 
 def _leave_one_out(rule: str, trials: Trials) -> Split:
     names = trials["stimulus"].to_numpy(str)
-    pictures = np.unique(names)
+    pictures = _distinct(trials["stimulus"])
     _need_two(pictures, rule)
     folds = tuple(
         _fold(f"picture-{index + 1:04d}", names != picture, names == picture)
@@ -169,7 +181,7 @@ def _by_unit(unit: str, trials: Trials) -> Split:
         axis=1,
     )
     names = labels.to_numpy(str)
-    units = np.unique(names)
+    units = _distinct(labels)
     if len(units) < 2:
         raise UserError(
             f"--split {unit}: there is one {unit} only ({units[0]}), and nothing to "
@@ -200,7 +212,8 @@ def _by_column(rule: str, column: str, trials: Trials) -> Split:
             f"{did_you_mean(column, trials.columns)}",
             Status.USAGE,
         )
-    values = trials[column].astype("string").fillna("n/a").to_numpy(str)
+    _check_complete(rule, column, trials)
+    values = trials[column].to_numpy(str)
     lower = np.char.lower(values)
     train, test = np.isin(lower, TRAIN_WORDS), np.isin(lower, TEST_WORDS)
     if train.any() and test.any():
@@ -210,8 +223,14 @@ def _by_column(rule: str, column: str, trials: Trials) -> Split:
             f"({train.sum()}) and which for test ({test.sum()}); no picture is on both "
             "sides."
         )
+        others = sorted(set(values[~(train | test)].tolist()))
+        if others:
+            sentence += (
+                f" {(~(train | test)).sum()} trials are in neither, since it says "
+                f"{first_few(others)} of them."
+            )
     else:
-        names = np.unique(values)
+        names = _distinct(trials[column])
         if len(names) < 2:
             raise UserError(
                 f"--split {rule!r}: the column has one value only ({names[0]!r}). "
@@ -226,6 +245,24 @@ def _by_column(rule: str, column: str, trials: Trials) -> Split:
     return _over_pictures(rule, folds, trials, sentence)
 
 
+def _check_complete(rule: str, column: str, trials: Trials) -> None:
+    missing = np.flatnonzero(trials[column].isna())
+    if not len(missing):
+        return
+    rows = [
+        f"session {row['session']}, task {row['task']}, run {row['run']}"
+        + ("" if pd.isna(row["onset"]) else f", onset {row['onset']:g} s")
+        for row in trials.iloc[missing[:5]].to_dict("records")
+    ]
+    more = f"; and {len(missing) - 5} more" if len(missing) > 5 else ""
+    raise UserError(
+        f"--split {rule!r}: the column {column!r} of the events is n/a for "
+        f"{len(missing)} of {len(trials)} trials ({'; '.join(rows)}{more}). Say there "
+        "on which side they are, leave these rows out with --trials, or split by "
+        "another rule, such as --split kfold:10.",
+    )
+
+
 def _by_clusters(
     rule: str,
     argument: str,
@@ -233,7 +270,7 @@ def _by_clusters(
     seed: int,
     pictures: Mapping[str, np.ndarray],
 ) -> Split:
-    names = np.unique(trials["stimulus"].to_numpy(str))
+    names = _distinct(trials["stimulus"])
     _need_two(names, rule)
     n_clusters = int(argument) if argument.isdigit() else 0
     if not 2 <= n_clusters <= len(names):
@@ -279,7 +316,7 @@ def _by_sessions(rule: str, trials: Trials) -> Split:
         if not masks[side].any():
             raise UserError(
                 f"--split {rule!r}: no trial is in the sessions for {side}. There "
-                f"are: {', '.join(np.unique(sessions))}.",
+                f"are: {', '.join(_distinct(trials['session']))}.",
                 Status.USAGE,
             )
     if (masks["train"] & masks["test"]).any():
@@ -310,15 +347,20 @@ def _over_pictures(
 
 
 def _pictures_on_both_sides(fold: Fold, trials: Trials) -> list[str]:
-    names = trials["stimulus"].to_numpy(str)
-    return sorted(set(names[fold.train]) & set(names[fold.test]))
+    names = trials["stimulus"].astype(str)
+    return sorted(set(names.iloc[fold.train]) & set(names.iloc[fold.test]))
 
 
 def _fold(name: str, train: np.ndarray, test: np.ndarray) -> Fold:
     return Fold(name, np.flatnonzero(train), np.flatnonzero(test))
 
 
-def _need_two(pictures: np.ndarray, rule: str) -> None:
+def _distinct(values: pd.Series) -> list[str]:
+    """Return what a column holds, sorted, each value once."""
+    return sorted(set(map(str, values)))
+
+
+def _need_two(pictures: list[str], rule: str) -> None:
     if len(pictures) < 2:
         raise UserError(
             f"--split {rule!r}: all trials show the same picture ({pictures[0]}), and "

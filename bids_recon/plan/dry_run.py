@@ -1,7 +1,6 @@
 """What would run: runs, trials, pictures and voxels, without writing anything."""
 
 from bids_recon.dataset.images import open_image, read_volume
-from bids_recon.errors import UserError
 from bids_recon.plan.estimate import estimate
 from bids_recon.plan.methods import weights_of
 from bids_recon.plan.plan import Plan
@@ -41,10 +40,7 @@ def describe(plan: Plan) -> str:
 
 def _count(plan: Plan, roi: RoiSet) -> str:
     run = plan.runs[0].run
-    try:
-        inside = region(plan, roi, open_image(run.bold))
-        if run.mask is not None:
-            inside = inside & (read_volume(run.mask)[0] > 0.5)
-    except UserError as error:
-        return f"cannot be found ({error.message})"
+    inside = region(plan, roi, open_image(run.bold))
+    if run.mask is not None:
+        inside = inside & (read_volume(run.mask)[0] > 0.5)
     return f"{int(inside.sum()):,}"

@@ -1,21 +1,30 @@
 """Find and check all that a participant's stages will read."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case
-from bids_recon.dataset.events import read_events
+from bids_recon.dataset.events import NoPictureError, read_events
 from bids_recon.dataset.images import describe_grid, open_image, same_grid
 from bids_recon.dataset.layout import Dataset, Run
 from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_events
 from bids_recon.dataset.trial_tables import read_trial_table
-from bids_recon.datatypes import TRIAL_COLUMNS
+from bids_recon.datatypes import MODELLED, TRIAL_COLUMNS
 from bids_recon.errors import UserError
 from bids_recon.plan.checks import check_split
 from bids_recon.plan.methods import reads_captions
 from bids_recon.plan.plan import Analysis, Plan, RunPlan
-from bids_recon.plan.stimuli import with_captions, with_pictures, with_prior
+from bids_recon.plan.regions import check_masks, check_regions
+from bids_recon.plan.stimuli import (
+    asked_tasks,
+    left_out,
+    task_of,
+    with_captions,
+    with_pictures,
+    with_prior,
+)
 from bids_recon.recipe import Recipe
 from bids_recon.settings import RoiSet, Settings
 
@@ -38,13 +47,8 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
         notes.append(f"{without} runs without events were left out.")
     if runs[0].given:
         notes.append("Single-trial responses that others estimated were read.")
-    planned, dropped = [], Counter()
-    for run in runs:
-        plan, counts = _plan_run(run, settings)
-        planned.append(plan)
-        dropped.update(counts)
-    notes += [f"{count} {what}." for what, count in sorted(dropped.items())]
-    _check_grids(planned)
+    planned, told = _plan_runs(runs, settings)
+    notes += told
     folder = settings.stimuli or settings.bids_dir / "stimuli"
     plan = Plan(
         settings=settings,
@@ -59,11 +63,38 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
         notes=tuple(notes),
     )
     plan = with_pictures(plan, folder)
+    _check_grids(plan.runs)
+    if not settings.reports_only:
+        if "responses" in settings.stages:
+            check_masks(plan)
+        if "rois" in settings.stages:
+            check_regions(plan)
     if any(reads_captions(s) for recipe in recipes for s in recipe.decode.values()):
         plan = with_captions(plan, folder)
     plan = with_prior(plan) if settings.prior_pictures else plan
     check_split(plan)
     return plan
+
+
+def _plan_runs(runs: list[Run], settings: Settings) -> tuple[list[RunPlan], list[str]]:
+    """Plan all runs but those of tasks whose events have no column of pictures."""
+    planned, counts = [], Counter()
+    without: dict[str, list[NoPictureError]] = {}
+    for run in runs:
+        try:
+            plan, own = _plan_run(run, settings)
+        except NoPictureError as error:
+            without.setdefault(task_of(run), []).append(error)
+        else:
+            planned.append(plan)
+            counts.update(own)
+    needed = {*(task_of(plan.run) for plan in planned), *asked_tasks(settings)}
+    for task, errors in without.items():
+        if not planned or task in needed:
+            raise errors[0]
+    notes = [left_out(task, len(errors)) for task, errors in sorted(without.items())]
+    notes += [f"{count} {what}." for what, count in sorted(counts.items())]
+    return planned, notes
 
 
 def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
@@ -72,25 +103,29 @@ def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
         raise UserError(
             f"{run.bold}: expected a 4-D image, found one of shape {image.shape}."
         )
-    dropped: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     n_volumes = image.shape[3]
     if run.given:
         trials = read_trial_table(run, n_volumes, settings.stimulus_column)
-        return RunPlan(run, trials, n_volumes, 0.0, 0.0), dropped
+        return RunPlan(run, trials, n_volumes, 0.0, 0.0), counts
     repetition_time = _repetition_time(run, image)
     events = read_events(run.table, settings.stimulus_column, settings.trials)
+    counts.update(events.unclear)
     table = pd.concat([events.trials, events.nuisance], ignore_index=True)
     late = table["onset"] >= n_volumes * repetition_time
     if late.any():
-        dropped["events begin after the end of their run and were dropped"] += int(
+        counts["events begin after the end of their run and were dropped"] += int(
             late.sum()
         )
     table = table[~late].reset_index(drop=True)
+    brief = table["role"].isin(MODELLED) & (table["duration"] == 0)
+    if brief.any():
+        counts["trials last 0 s; models take them for impulses"] += int(brief.sum())
     for name in ("session", "task", "run"):
         table[name] = run.entities.get(name, "n/a")
     table = table[[*TRIAL_COLUMNS, *(c for c in table if c not in TRIAL_COLUMNS)]]
     start_time = float(run.metadata.get("StartTime", 0.0))
-    return RunPlan(run, table, n_volumes, repetition_time, start_time), dropped
+    return RunPlan(run, table, n_volumes, repetition_time, start_time), counts
 
 
 def _repetition_time(run: Run, image: object) -> float:
@@ -126,7 +161,7 @@ def _repetition_time(run: Run, image: object) -> float:
     return in_sidecar
 
 
-def _check_grids(plans: list[RunPlan]) -> None:
+def _check_grids(plans: Sequence[RunPlan]) -> None:
     first = open_image(plans[0].run.bold)
     for plan in plans[1:]:
         image = open_image(plan.run.bold)

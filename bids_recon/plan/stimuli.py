@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_recon.dataset.captions import find_captions
+from bids_recon.dataset.layout import Run
 from bids_recon.dataset.stimuli import (
     Stimuli,
     equal_to_any,
@@ -20,6 +21,7 @@ from bids_recon.plan.plan import (
     load_at,
     load_plan_pictures,
 )
+from bids_recon.settings import Settings
 
 
 def with_pictures(plan: Plan, folder: Path) -> Plan:
@@ -36,7 +38,9 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
             Status.NOTHING_SELECTED,
         )
     stimuli = Stimuli(folder, plan.settings.stimulus_map)
-    found = stimuli.find(sorted(names.unique()))
+    found, missing = stimuli.look_up(sorted(names.unique()))
+    if missing:
+        plan = _without_tasks(plan, stimuli, set(missing))
     digests = plan.checksums(sorted(set(found.values())))
     canonical: dict[str, str] = {}
     by_content: dict[str, Path] = {}
@@ -65,6 +69,53 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
     return replace(
         plan, runs=runs, pictures=dict(sorted(pictures.items())), notes=notes
     )
+
+
+def task_of(run: Run) -> str:
+    """Return the task of a run."""
+    return run.entities.get("task", "n/a")
+
+
+def asked_tasks(settings: Settings) -> set[str]:
+    """Return the tasks that were asked for by name."""
+    return {text.removeprefix("task-") for text in settings.task_id}
+
+
+def left_out(task: str, n_runs: int) -> str:
+    """Return the note that the runs of a task were left out."""
+    return (
+        f"The events of the task {task} name no picture that exists; its {n_runs} runs "
+        f"were left out. If they show pictures, ask for them: -t {task}."
+    )
+
+
+def _without_tasks(plan: Plan, stimuli: Stimuli, missing: set[str]) -> Plan:
+    """Leave out tasks that show no picture at all, such as localisers.
+
+    Raises
+    ------
+    UserError
+        If pictures are missing of a task of which others are there, or of one that was
+        asked for, or no task is left.
+    """
+    shown: dict[str, set[str]] = {}
+    for run in plan.runs:
+        rows = run.trials["role"].isin(("trial", "repeat"))
+        names = shown.setdefault(task_of(run.run), set())
+        names |= set(run.trials.loc[rows, "stimulus"].dropna())
+    absent = {task for task, names in shown.items() if names and names <= missing}
+    absent -= asked_tasks(plan.settings)
+    if not any(names - missing for names in shown.values()):
+        absent = set()
+    needed = set().union(*(shown[task] for task in shown if task not in absent))
+    if needed & missing:
+        raise stimuli.absent(sorted(needed & missing), len(needed))
+    notes = [
+        left_out(task, sum(task_of(run.run) == task for run in plan.runs))
+        for task in sorted(absent)
+    ]
+    runs = tuple(run for run in plan.runs if task_of(run.run) not in absent)
+    return replace(plan, runs=runs, notes=(*plan.notes, *notes))
 
 
 def with_captions(plan: Plan, folder: Path) -> Plan:

@@ -1,5 +1,6 @@
 """Design matrices in which every trial has a regressor of its own."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,10 +8,27 @@ import pandas as pd
 from nilearn.glm.first_level import make_first_level_design_matrix
 
 from bids_recon.datatypes import MODELLED, Trials
+from bids_recon.errors import Note
 
 HRF_MODELS = ("glover", "spm")
 DRIFT_MODELS = ("cosine", "polynomial", None)
 VOXELS_AT_ONCE = 20_000
+
+WORDS = {
+    "Design matrix is singular": (
+        "The design matrix of a run is singular or nearly so: some trials, drifts or "
+        "confounds can hardly be told apart, and their responses say little."
+    ),
+    "Duplicated events": (
+        "Some events beside the trials stand twice in their table, and count twice."
+    ),
+    "onsets are earlier": (
+        "Some events begin more than 24 s before their run and are not in its model."
+    ),
+    # Which trials last 0 s, the plan says; events beside them often do.
+    "null duration": None,
+}
+"""What nilearn warns of, by words of it, as a reader is told."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +108,35 @@ def design_matrices(
     if order is None:
         order = round(n_volumes * repetition_time / 60 / 2)
     frame_times = start_time + repetition_time * np.arange(n_volumes)
-    matrix = make_first_level_design_matrix(
-        frame_times,
-        events,
-        hrf_model=settings.hrf,
-        drift_model=settings.drift,
-        high_pass=settings.high_pass,
-        drift_order=order,
-        add_regs=confounds,
-        min_onset=-24,
-    )
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        matrix = make_first_level_design_matrix(
+            frame_times,
+            events,
+            hrf_model=settings.hrf,
+            drift_model=settings.drift,
+            high_pass=settings.high_pass,
+            drift_order=order,
+            add_regs=confounds,
+            min_onset=-24,
+        )
+    for warning in raised:
+        _tell(warning)
     of_trials = [name for name in names if name.startswith("trial0")]
     others = matrix.drop(columns=of_trials)
     return matrix[of_trials].to_numpy(), others.to_numpy()
+
+
+def _tell(raised: warnings.WarningMessage) -> None:
+    said = str(raised.message)
+    for part, words in WORDS.items():
+        if part in said:
+            if words:
+                warnings.warn(Note(words), stacklevel=2)
+            return
+    warnings.warn_explicit(
+        raised.message, raised.category, raised.filename, raised.lineno
+    )
 
 
 def residual(values: np.ndarray, nuisance: np.ndarray) -> np.ndarray:

@@ -1,12 +1,15 @@
 """The mean signal of a window after each trial's onset."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from nilearn.signal import clean
 
 from bids_recon.datatypes import MODELLED, Trials
+from bids_recon.errors import Note
 
+EPSILON = np.finfo(np.float64).eps
 UNITS = {"percent": "psc", "z": "zscore_sample"}
 
 
@@ -48,13 +51,25 @@ class Window:
 
         A trial whose window holds no volume gets NaN.
         """
-        signal = clean(
-            bold,
-            detrend=self.detrend,
-            standardize=UNITS[self.unit],
-            confounds=confounds,
-            ensure_finite=False,
-        )
+        n_without = int((np.abs(bold.mean(axis=0, dtype=np.float64)) < EPSILON).sum())
+        if self.unit == "percent" and n_without:
+            warnings.warn(
+                Note(
+                    f"{n_without} voxels of a run have a mean of 0, of which there is "
+                    "no percentage; their responses are 0. Was the BOLD demeaned? "
+                    "Then choose the unit z."
+                ),
+                stacklevel=2,
+            )
+        with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+            warnings.filterwarnings("ignore", "psc standardization")
+            signal = clean(
+                bold,
+                detrend=self.detrend,
+                standardize=UNITS[self.unit],
+                confounds=confounds,
+                ensure_finite=False,
+            )
         times = start_time + repetition_time * np.arange(len(bold))
         own = trials[trials["role"].isin(MODELLED)]
         result = np.full((len(own), bold.shape[1]), np.nan, dtype=bold.dtype)

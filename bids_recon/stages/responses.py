@@ -1,5 +1,6 @@
 """Stage 1: a run of BOLD becomes one response per trial and voxel."""
 
+import warnings
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,19 +13,18 @@ from bids_recon.dataset.checksums import checksum
 from bids_recon.dataset.confounds import confound_files, read_confounds
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.images import (
-    describe_grid,
+    check_grid,
     open_image,
     read_volume,
     read_volumes,
-    same_grid,
     volumes_image,
     voxel_positions,
 )
 from bids_recon.dataset.sidecar import Record, Sidecar, sidecar_path
-from bids_recon.dataset.tables import table_text
+from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.datatypes import Responses, Trials
 from bids_recon.engine import Result
-from bids_recon.errors import Status, UserError
+from bids_recon.errors import Note, UserError
 from bids_recon.files import write_json, write_text, write_whole
 from bids_recon.plan.plan import Plan, RunPlan
 from bids_recon.recipe import Method, Recipe, ResponseSettings
@@ -146,13 +146,13 @@ def responses_stage(plan: Plan, index: int, variant: Variant) -> Result:
     if reason is None:
         before = files.sidecar.read()["BidsRecon"]["Warnings"]
         return Result(False, warnings=tuple(before))
-    warnings = _estimate(run, variant, files)
+    notes = _estimate(run, variant, files)
     describe = {
         "Description": "One response per trial: each volume is a row of the events.",
         "SpatialReference": run.run.bold.name,
     }
-    files.sidecar.write(record, describe, warnings)
-    return Result(True, reason, tuple(warnings))
+    files.sidecar.write(record, describe, notes)
+    return Result(True, reason, tuple(notes))
 
 
 def _estimate(run: RunPlan, variant: Variant, files: ResponseFiles) -> list[str]:
@@ -180,9 +180,18 @@ def _estimate(run: RunPlan, variant: Variant, files: ResponseFiles) -> list[str]
         variant.estimator.name,
         variant.estimator.options,
     )
-    values = estimator.estimate(
-        bold, run.trials, run.repetition_time, confounds, run.start_time
-    )
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        values = estimator.estimate(
+            bold, run.trials, run.repetition_time, confounds, run.start_time
+        )
+    for warning in raised:
+        if isinstance(warning.message, Note):
+            notes.append(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     told = np.isfinite(values).all(axis=1)
     if not told.all():
         notes.append(
@@ -197,22 +206,11 @@ def _estimate(run: RunPlan, variant: Variant, files: ResponseFiles) -> list[str]
 
 def _brain_mask(run: RunPlan) -> tuple[np.ndarray, nib.Nifti1Image]:
     image = open_image(run.run.bold)
-    if run.run.mask is None and run.run.given:
-        return np.ones(image.shape[:3], dtype=bool), image
     if run.run.mask is None:
-        expected = run.run.bold.name.replace("desc-preproc_bold", "desc-brain_mask")
-        raise UserError(
-            f"{run.run.bold}: there is no brain mask for it. Expected {expected} in a "
-            "derivative, as fMRIPrep writes it.",
-            Status.NO_INPUT,
-        )
+        # Only responses that others estimated have none; the plan checks it.
+        return np.ones(image.shape[:3], dtype=bool), image
     values, mask_image = read_volume(run.run.mask)
-    if not same_grid(image, mask_image):
-        raise UserError(
-            f"{run.run.mask}: its grid ({describe_grid(mask_image)}) is not that of "
-            f"{run.run.bold.name} ({describe_grid(image)}). Make both in the same "
-            "space and resolution."
-        )
+    check_grid(run.run.mask, mask_image, run.run.bold)
     mask = np.nan_to_num(values) > 0.5
     if not mask.any():
         raise UserError(f"{run.run.mask}: the brain mask has no voxel.")
@@ -272,13 +270,7 @@ def read_trials(plan: Plan, run: RunPlan, variant: Variant) -> Trials:
     """
     path = response_files(plan, run, variant).trials
     checksum(path)
-    table = pd.read_csv(
-        path,
-        sep="\t",
-        na_values="n/a",
-        keep_default_na=False,
-        dtype={"session": str, "task": str, "run": str, "stimulus": str},
-    )
+    table = read_table(path, numeric=("onset", "duration")).reset_index(drop=True)
     for name in ("session", "task", "run"):
         table[name] = table[name].fillna("n/a")
     return table

@@ -78,7 +78,7 @@ class PosteriorPictures:
 def posterior_path(plan: Plan, analysis: Analysis, fold: Fold, step: str) -> Path:
     """Return where the posterior of a fold is kept."""
     folder = plan.work / f"{analysis.desc}_{analysis.label}"
-    return folder / f"{fold.name}_{step}_posterior.safetensors"
+    return folder / f"{fold.file_name}_{step}_posterior.safetensors"
 
 
 def write_posterior(

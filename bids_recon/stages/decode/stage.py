@@ -252,7 +252,7 @@ def decoded_path(
 ) -> Path:
     """Return where decoded features of a fold are kept; ``side`` is test or train."""
     folder = plan.work / f"{analysis.desc}_{analysis.label}"
-    return folder / f"{fold.name}_{step}_{side}.npy"
+    return folder / f"{fold.file_name}_{step}_{side}.npy"
 
 
 def decoder_path(plan: Plan, analysis: Analysis) -> Path:

@@ -40,7 +40,7 @@ def limit_path(plan: Plan, analysis: Analysis, fold: Fold, kind: str) -> Path:
     features correlate best with the decoded ones.
     """
     folder = plan.work / f"{analysis.desc}_{analysis.label}"
-    return folder / f"{fold.name}_{kind}.npy"
+    return folder / f"{fold.file_name}_{kind}.npy"
 
 
 class Maker:
@@ -117,7 +117,7 @@ class Maker:
 
     def _first_path(self, fold: Fold, need: str) -> Path:
         folder = self.plan.work / f"{self.analysis.desc}_{self.analysis.label}"
-        return folder / f"{fold.name}_{need}_pictures.npy"
+        return folder / f"{fold.file_name}_{need}_pictures.npy"
 
     def _with_first_pictures(
         self, decoded: dict[str, Decoded], fold: Fold
