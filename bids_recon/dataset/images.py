@@ -27,7 +27,8 @@ def open_image(path: Path) -> nib.Nifti1Image:
     size = check_regular(path).st_size
     try:
         image = nib.load(path, keep_file_open=True)
-        image.header.get_xyzt_units()
+        if isinstance(image, nib.Nifti1Image):
+            image.header.get_xyzt_units()
     except Exception as error:  # a damaged header makes nibabel raise whatever it meets
         raise UserError(
             f"{path}: not a readable NIfTI image ({error}). Fetch or make it again."
