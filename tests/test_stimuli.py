@@ -1,8 +1,13 @@
 """Pictures are found by name and read into one form."""
 
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
+from tifffile import imwrite
 
 from bids_recon.dataset.stimuli import (
     Stimuli,
@@ -12,6 +17,7 @@ from bids_recon.dataset.stimuli import (
     save_picture,
 )
 from bids_recon.errors import UserError
+from bids_recon.pictures import open_picture, size_of
 
 
 def picture(path, size=(12, 10), mode="RGB", value=128):
@@ -96,10 +102,167 @@ def test_transparency_lies_on_white(tmp_path):
     assert (read_picture(tmp_path / "clear.png", (4, 4)) == 1).all()
 
 
-def test_sixteen_bit_grey_keeps_its_range(tmp_path):
-    values = np.full((4, 4), 65535, dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    assert (read_picture(tmp_path / "deep.png", (4, 4)) == 1).all()
+# A dark picture stays dark: 300 of 65535 is 1.17 of 255, and 1000 is 3.89.
+DEEP = np.array([[0, 200, 300, 1000], [128, 129, 1000, 0]], dtype=np.uint16)
+SHALLOW = np.array([[0, 1, 1, 4], [0, 1, 4, 0]])
+
+
+def write_png(path, values, colours):
+    """Write 16 bits a value; Pillow cannot where there are colours."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    height, width = values.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(data))
+        + name
+        + data
+        # of the name and what follows it
+        + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6
+
+
+@pytest.mark.parametrize("colours", [GREY, RGB, GREY_ALPHA, RGBA])
+def test_sixteen_bits_are_scaled_by_their_depth(tmp_path, colours):
+    clear = np.full(DEEP.shape, 65535)
+    channels = [DEEP] if colours in (GREY, GREY_ALPHA) else [DEEP, DEEP // 2, DEEP * 3]
+    channels += [clear] if colours in (GREY_ALPHA, RGBA) else []
+    path = tmp_path / "deep.png"
+    write_png(path, np.stack(channels, axis=-1), colours)
+    values = (read_picture(path, DEEP.shape) * 255).round()
+    np.testing.assert_array_equal(values[0], SHALLOW)
+    if colours in (RGB, RGBA):
+        # 500 of 65535 is 1.95 of 255, 600 is 2.33, 3000 is 11.67, 384 is 1.49.
+        np.testing.assert_array_equal(values[1], [[0, 0, 1, 2], [0, 0, 2, 0]])
+        np.testing.assert_array_equal(values[2], [[0, 2, 4, 12], [1, 2, 12, 0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "expected"),
+    [
+        (DEEP, {}, SHALLOW),
+        (DEEP, {"compression": "zlib"}, SHALLOW),
+        (DEEP.astype(">u2"), {"byteorder": ">"}, SHALLOW),
+        (DEEP, {"photometric": "miniswhite"}, 255 - SHALLOW),
+        (DEEP[..., None].repeat(3, 2), {"photometric": "rgb"}, SHALLOW),
+        (
+            DEEP[..., None].repeat(3, 2),
+            {"photometric": "rgb", "compression": "zlib"},
+            SHALLOW,
+        ),
+        ((DEEP / 65535).astype(np.float32), {}, SHALLOW),
+        ((DEEP // 4).astype(np.uint8), {}, (DEEP // 4).astype(np.uint8)),
+    ],
+)
+def test_tiffs_are_scaled_by_their_depth(tmp_path, values, options, expected):
+    imwrite(tmp_path / "a.tif", values, **options)
+    read = (read_picture(tmp_path / "a.tif", DEEP.shape) * 255).round()
+    np.testing.assert_array_equal(read, [expected] * 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (DEEP.astype(np.float32), "from 0 to 1000"),
+        (np.full((2, 2), np.nan, np.float32), "from nan to nan"),
+        (DEEP.astype(np.uint32), "32 bits"),
+        (DEEP.astype(np.int16), "a sign"),
+        (np.stack([DEEP, DEEP]).astype(np.uint8), "holds 2 pictures"),
+    ],
+)
+def test_values_whose_range_nobody_knows_are_told(tmp_path, values, words):
+    imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    with pytest.raises(UserError, match=words):
+        open_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+def test_a_film_is_no_picture(tmp_path, name):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    with pytest.raises(UserError, match="holds 2 pictures, and a trial shows one"):
+        open_picture(tmp_path / name)
+
+
+def test_what_would_start_a_program_is_not_opened(tmp_path, monkeypatch):
+    ghost = tmp_path / "bin" / "gs"
+    ghost.parent.mkdir()
+    ghost.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
+    ghost.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghost.parent), prepend=":")
+    path = tmp_path / "a.png"
+    path.write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    )
+    for read in (open_picture, size_of):
+        with pytest.raises(UserError, match="PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM"):
+            read(path)
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_picture_that_unpacks_to_too_much_is_told(tmp_path):
+    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(UserError, match=r"bomb\.png"):
+        open_picture(tmp_path / "bomb.png")
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UserError, match="expected a file, found a pipe"):
+        Stimuli(tmp_path).find(["a"])
+
+
+@pytest.mark.parametrize(
+    "name", ["test/plus.png", "test/plus", "other/train/plus.png", "x/plus"]
+)
+def test_a_folder_that_is_named_is_kept(folder, name):
+    picture(folder / "train" / "plus.png")
+    with pytest.raises(UserError, match="1 of 1 pictures") as caught:
+        Stimuli(folder).find([name])
+    assert "There is train/plus.png, in another folder" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["plus.png", "a/plus.png", "stimuli/a/plus.png", "./a//plus", "a\\plus.png"]
+)
+def test_the_end_of_the_path_is_enough(folder, name):
+    picture(folder / "deep" / "a" / "plus.png")
+    path = Stimuli(folder).find([name])[name]
+    assert path == folder / "deep" / "a" / "plus.png"
+
+
+def test_the_whole_path_comes_first(folder):
+    whole = picture(folder / "plus.png")
+    picture(folder / "a" / "plus.png")
+    assert Stimuli(folder).find(["plus.png", "plus"]) == {
+        "plus.png": whole,
+        "plus": whole,
+    }
+
+
+def test_a_number_after_a_dot_is_no_extension(folder):
+    one, two = picture(folder / "pic.1.png"), picture(folder / "pic.2.png")
+    picture(folder / "pic.png")
+    assert Stimuli(folder).find(["pic.1", "pic.2"]) == {"pic.1": one, "pic.2": two}
+    with pytest.raises(UserError, match=r"pic\.3"):
+        Stimuli(folder).find(["pic.3"])
+
+
+@pytest.mark.parametrize("name", ["図.png", "l'été & <b>.png", "a b.png", "%s{0}.png"])
+def test_names_are_any_text(folder, name):
+    path = picture(folder / name)
+    assert Stimuli(folder).find([name, path.stem]) == {name: path, path.stem: path}
+
+
+def test_a_name_that_cannot_be_printed_is_told(folder):
+    picture(folder / "a\nb" / "c.png")
+    with pytest.raises(UserError, match=r"'a\\nb/c.png' holds characters"):
+        Stimuli(folder).find(["c.png"])
 
 
 def test_a_file_that_is_no_picture_is_told(tmp_path):
