@@ -166,8 +166,8 @@ def find(weights: Weights, weights_dir: Path | None) -> Path | None:
 
 def _is_whole(weights: Weights, place: Path) -> bool:
     if not weights.is_folder:
-        return place.exists()
-    return place.is_dir() and all((place / part).exists() for part in weights.parts)
+        return place.is_file()
+    return place.is_dir() and all((place / part).is_file() for part in weights.parts)
 
 
 def _in_hub_cache(weights: Weights) -> Path | None:
