@@ -1,26 +1,19 @@
 """Find what a dataset holds: participants, runs, events, masks, by their entities."""
 
 import json
-import logging
-import os
-import sqlite3
 import warnings
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
-from sqlalchemy.exc import DatabaseError
 
+from bids_recon.dataset.index import with_index
 from bids_recon.errors import Status, UserError, did_you_mean
-from bids_recon.files import check_regular, write_whole
+from bids_recon.files import check_regular
 from bids_recon.settings import Settings
-
-logger = logging.getLogger("bids_recon")
 
 # What tells two runs of one participant apart; the events of a run share these.
 RUN_ENTITIES = [
@@ -34,12 +27,6 @@ RUN_ENTITIES = [
     "run",
     "echo",
 ]
-
-DATABASE = "layout_index.sqlite"
-"""What pybids calls an index."""
-
-NOT_INDEXED = ("code", "derivatives", "models", "sourcedata", "stimuli")
-"""Folders at the root of a dataset that pybids passes by."""
 
 FILTER_NAMES = ("bold", "events", "mask", "roi", "betas")
 
@@ -129,15 +116,14 @@ class Dataset:
         self.filters = _read_filters(settings.bids_filter_file)
         self.links: dict[str, Path] = {"raw": settings.bids_dir}
         self.description = _check_root(settings)
-        self.layout = _open(
-            settings.bids_dir,
-            _database(settings, "raw", settings.bids_dir),
-            is_derivative=False,
+        database = settings.bids_database_dir
+        self.layout = with_index(
+            settings.bids_dir, database, "raw", partial(_open, is_derivative=False)
         )
         self.derivatives: dict[str, BIDSLayout] = {}
         for name, path in self._derivative_paths().items():
-            self.derivatives[name] = _open(
-                path, _database(settings, name, path), is_derivative=True
+            self.derivatives[name] = with_index(
+                path, database, name, partial(_open, is_derivative=True)
             )
             self.links[name] = path
 
@@ -301,91 +287,7 @@ def _parse_derivative(text: str) -> tuple[str, Path]:
     return name, path
 
 
-def _database(settings: Settings, name: str, dataset: Path) -> Path | None:
-    """Return the folder of the index of one dataset, which its path tells from others.
-
-    pybids takes an index for that of any dataset.
-    """
-    root = settings.bids_database_dir
-    digest = sha256(str(dataset.absolute()).encode()).hexdigest()[:12]
-    return root / f"{name}-{digest}" if root else None
-
-
 def _open(root: Path, database: Path | None, is_derivative: bool) -> BIDSLayout:
-    """Open a dataset, with its index where that is kept and whole.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read.
-    """
-    kept = database / DATABASE if database else None
-    if kept is not None and kept.exists():
-        try:
-            check_regular(kept)
-            layout = _layout(root, database, is_derivative)
-            if layout.root == str(root):
-                return layout
-            reason = f"it is of {layout.root}"
-        # A damaged index lacks tables, or the rows that pybids expects in them.
-        except (DatabaseError, AttributeError, UserError) as error:
-            reason = str(error).split("\n", 1)[0]
-        logger.warning("%s: this index is made anew: %s.", kept, reason)
-    _check_tree(root, (os.path.realpath(root),))
-    layout = _layout(root, None, is_derivative)
-    if kept is not None:
-        # Renamed when it is whole: half an index would be taken for a whole one.
-        write_whole(kept, partial(_save_index, layout))
-    return layout
-
-
-def _save_index(layout: BIDSLayout, part: Path) -> None:
-    with closing(sqlite3.connect(part)) as target:
-        layout.connection_manager.engine.raw_connection().driver_connection.backup(
-            target
-        )
-
-
-def _check_tree(folder: Path, parents: tuple[str, ...]) -> None:
-    """Check that what pybids follows or opens without asking comes to an end.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to look.
-    parents : tuple of str
-        What this folder and those above it really are; links are followed.
-
-    Raises
-    ------
-    UserError
-        If a link leads to a folder that it is in, or a sidecar is no file.
-    """
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except PermissionError:
-        return
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.name.startswith("."):
-            continue
-        if len(parents) == 1 and entry.name in NOT_INDEXED:
-            continue
-        if path.is_dir() if entry.is_symlink() else entry.is_dir():
-            own = os.path.join(parents[-1], entry.name)  # noqa: PTH118
-            own = os.path.realpath(path) if entry.is_symlink() else own
-            if own in parents:
-                raise UserError(
-                    f"{path}: this link leads to a folder that it is in, so that there "
-                    "is no end to it. Remove it."
-                )
-            _check_tree(path, (*parents, own))
-        # What was not fetched is told where it is needed.
-        elif entry.name.endswith(".json") and path.exists():
-            check_regular(path)
-
-
-def _layout(root: Path, database: Path | None, is_derivative: bool) -> BIDSLayout:
     # The sidecars of other files may be many, and hold keys that pybids refuses.
     indexer = BIDSLayoutIndexer(
         validate=False, index_metadata=True, suffix=["bold", "statmap"]
