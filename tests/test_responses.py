@@ -1,10 +1,13 @@
 """Responses: against nilearn, by hand, and with a known answer."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from nilearn.glm.first_level import make_first_level_design_matrix, run_glm
 
+from bids_recon.errors import Note
 from bids_recon.responses.design import design_matrices
 from bids_recon.responses.lsa import LeastSquaresAll
 from bids_recon.responses.lss import LeastSquaresSeparate, lss_weights
@@ -185,3 +188,36 @@ class TestStandardizer:
         X = np.ones((4, 1))
         trials = self.table("1", "1", "1", "1")
         assert (Standardizer(None).fit(X, trials).transform(X, trials) == 0).all()
+
+
+def notes_of(estimator, bold, trials, confounds=None):
+    """Return what an estimator warns of; anything but a note is an error."""
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        values = estimator.estimate(bold, trials, TR, confounds)
+    assert all(isinstance(warning.message, Note) for warning in raised), raised
+    return [str(warning.message) for warning in raised], values
+
+
+@pytest.mark.parametrize("estimator", [LeastSquaresSeparate(), LeastSquaresAll()])
+def test_what_nilearn_warns_of_is_told_in_our_words(trials, bold, estimator):
+    assert notes_of(estimator, bold, trials)[0] == []
+    assert notes_of(estimator, bold, trials.assign(duration=0.0))[0] == []
+    twin = np.random.default_rng(0).standard_normal((N_VOLUMES, 1)).repeat(2, axis=1)
+    (said,), values = notes_of(estimator, bold, trials, twin)
+    assert "design matrix of a run is singular" in said
+    assert np.isfinite(values).all()
+    twice = pd.concat([trials, trials.head(2).assign(role="catch")] * 2)
+    twice = twice.drop_duplicates(["onset", "role"]).reset_index(drop=True)
+    again = pd.concat([twice, twice[twice["role"] == "catch"]], ignore_index=True)
+    assert any("stand twice" in note for note in notes_of(estimator, bold, again)[0])
+
+
+def test_a_percentage_of_nothing_is_told_with_its_count(trials, bold):
+    bold = bold.copy()
+    bold[:, :3] = np.tile([1.0, -1.0], N_VOLUMES // 2)[:, None]
+    (said,), values = notes_of(Window(detrend=False), bold, trials)
+    assert said.startswith("3 voxels of a run have a mean of 0")
+    assert np.isfinite(values).all()
+    assert (values[:, :3] == 0).all()
+    assert notes_of(Window(unit="z"), bold, trials)[0] == []

@@ -15,7 +15,7 @@ DRIFT_MODELS = ("cosine", "polynomial", None)
 VOXELS_AT_ONCE = 20_000
 
 WORDS = {
-    "Design matrix is singular": (
+    "atrix is singular": (
         "The design matrix of a run is singular or nearly so: some trials, drifts or "
         "confounds can hardly be told apart, and their responses say little."
     ),

@@ -187,7 +187,7 @@ def _estimate(run: RunPlan, variant: Variant, files: ResponseFiles) -> list[str]
         )
     for warning in raised:
         if isinstance(warning.message, Note):
-            notes.append(str(warning.message))
+            notes += [str(warning.message)] if str(warning.message) not in notes else []
         else:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
