@@ -1,6 +1,7 @@
 """Datasets as others make them: read as they mean it, or told what to do."""
 
 import os
+import re
 import shutil
 import sqlite3
 
@@ -268,7 +269,7 @@ def freesurfer(dataset):
 
 class TestRegions:
     def count(self, said, name):
-        return int(said.split(f"{name} ")[-1].split()[0].rstrip(",").replace(",", ""))
+        return int(re.search(rf"voxels: .*\b{name} (\d+)", said)[1])
 
     @pytest.mark.parametrize("outside", [False, True])
     def test_freesurfers_regions(self, dataset, freesurfer, tmp_path, dry, outside):
