@@ -6,6 +6,7 @@ Nothing heavy is imported before the options are read, so that ``--help`` and
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} ({self.prog} --help lists all)", Status.USAGE)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``bids-recon``."""
+def make_parser(listing: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of ``bids-recon``; for a listing, no place need be named."""
     parser = Parser(
         prog="bids-recon",
         description=DESCRIPTION,
@@ -51,19 +52,30 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
+    more: dict[str, Any] = {"nargs": "?", "default": None} if listing else {}
     parser.add_argument(
-        "bids_dir", type=absolute_path, metavar="BIDS_DIR", help="the dataset"
+        "bids_dir", type=absolute_path, metavar="BIDS_DIR", help="the dataset", **more
     )
     parser.add_argument(
-        "output_dir", type=absolute_path, metavar="OUTPUT_DIR", help="where outputs go"
+        "output_dir",
+        type=absolute_path,
+        metavar="OUTPUT_DIR",
+        help="where outputs go",
+        **more,
     )
     parser.add_argument(
         "level",
+        **more,
         choices=LEVELS,
         metavar="{participant,group}",
         help="reconstruct, or collect all participants of OUTPUT_DIR",
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="say which recipes there are, and which regions BIDS_DIR has",
+    )
     reading = parser.add_argument_group("what is read")
     _add_selection(reading)
     _add_pictures(reading)
@@ -157,17 +169,17 @@ def _add_pictures(group: Any) -> None:
 def _add_method(group: Any) -> None:
     group.add_argument(
         "--recipe",
-        nargs="+",
+        nargs="*",
         action="extend",
         metavar="NAME|FILE",
         help="methods: eigenimage (default), bayes, miyawaki2008, tiny-latent and "
-        "more, or a file of your own",
+        "more, or a file of your own; alone, says which there are",
     )
     group.add_argument(
         "--roi",
-        nargs="+",
+        nargs="*",
         action="extend",
-        metavar="NAME=LABEL[+LABEL...]",
+        metavar="[NAME=]LABEL[+LABEL...]",
         help="regions, joined under a name; ATLAS:REGION takes a TemplateFlow atlas "
         "(default: the brain mask)",
     )
@@ -308,7 +320,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command("bids-recon", _run, arguments)
 
 
+def _asks_what_there_is(arguments: Sequence[str]) -> bool:
+    """Tell whether ``--list`` stands there, or ``--recipe`` or ``--roi`` alone."""
+    pairs = zip(arguments, [*arguments[1:], "--"], strict=True)
+    return "--list" in arguments or any(
+        word in ("--recipe", "--roi") and following.startswith("-")
+        for word, following in pairs
+    )
+
+
+def _list(arguments: Sequence[str]) -> int:
+    """Write what a run could be asked for."""
+    given = vars(make_parser(listing=True).parse_args(arguments))
+    from bids_recon.plan.what_there_is import recipes_there_are, regions_there_are
+
+    both = "list" in given
+    parts = []
+    if both or given.get("recipe") == []:
+        parts.append(recipes_there_are())
+    if given.get("bids_dir") and (both or given.get("roi") == []):
+        from bids_recon.dataset.layout import Dataset
+        from bids_recon.settings import Settings
+
+        names = ("participant_label", "derivatives", "bids_filter_file")
+        own = {name: given[name] for name in names if name in given}
+        own |= {"skip_bids_validation": True, "level": "participant"}
+        bids_dir = given["bids_dir"]
+        parts.append(regions_there_are(Dataset(Settings(bids_dir, bids_dir, **own))))
+    elif both or given.get("roi") == []:
+        parts.append("Regions are those of a dataset: bids-recon BIDS_DIR --list")
+    sys.stdout.write("\n\n".join(parts) + "\n")
+    return 0
+
+
 def _run(arguments: Sequence[str]) -> int:
+    if _asks_what_there_is(arguments):
+        return _list(arguments)
     settings = make_settings(arguments)
     from bids_recon.terminal import show_log
 

@@ -15,7 +15,7 @@ DEFAULT_RECIPE = "eigenimage"
 
 @dataclass(frozen=True)
 class RoiSet:
-    """Regions of interest joined under one name: ``NAME=LABEL[+LABEL...]``."""
+    """Regions of interest joined under one name: ``[NAME=]LABEL[+LABEL...]``."""
 
     name: str
     labels: tuple[str, ...]
@@ -30,11 +30,15 @@ class RoiSet:
             If the text is not of that form.
         """
         name, equals, labels = text.partition("=")
+        labels = labels if equals else text
         parts = tuple(part for part in labels.split("+") if part)
-        if not (name.isalnum() and equals and parts):
+        if not equals and ":" not in text:
+            # V1 is V1=V1; what a name cannot hold is left out of it.
+            name = "".join(c for c in labels if c.isascii() and c.isalnum())
+        if not (name.isascii() and name.isalnum() and parts):
             raise UserError(
-                f"--roi {text!r} is not of the form NAME=LABEL[+LABEL...], with a NAME "
-                "of letters and digits. For instance: --roi V1=V1d+V1v",
+                f"--roi {text!r} is not of the form LABEL or NAME=LABEL[+LABEL...], "
+                "with a NAME of letters and digits. For instance: --roi V1=V1d+V1v",
                 Status.USAGE,
             )
         return cls(name, parts)

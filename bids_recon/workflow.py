@@ -169,7 +169,7 @@ def make_plans(
             if not dataset.settings.dry_run:
                 write_crash(dataset.settings, f"sub-{subject}_plan", details)
         if subject in failures:
-            logger.error("sub-%s: %s", subject, failures[subject].message)
+            _tell_failure(subject, failures[subject])
     return plans, failures
 
 
@@ -295,6 +295,11 @@ def exit_status(n_subjects: int, failures: dict[str, UserError]) -> Status:
     return Status.FAILED
 
 
+def _tell_failure(subject: str, error: UserError) -> None:
+    name = f"sub-{subject}"
+    logger.error("%s failed: %s", name, error.message.removeprefix(f"{name}: "))
+
+
 def _tell_end(
     settings: Settings, plans: list[Plan], failures: dict[str, UserError]
 ) -> None:
@@ -302,5 +307,6 @@ def _tell_end(
         page = settings.output_dir / f"sub-{plan.subject}.html"
         if page.is_file():
             logger.info("Report: %s", page)
-    for subject in sorted(failures):
-        logger.error("sub-%s failed: %s", subject, failures[subject].message)
+    # Where nothing was planned, planning was the last to speak.
+    for subject in sorted(failures) if plans else ():
+        _tell_failure(subject, failures[subject])

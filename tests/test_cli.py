@@ -10,7 +10,7 @@ import yaml
 from bids_recon import __version__, cli
 from bids_recon.errors import UserError
 from bids_recon.recipe import read_recipe
-from bids_recon.settings import SETTING_NAMES
+from bids_recon.settings import SETTING_NAMES, RoiSet
 
 
 def settings(*arguments):
@@ -55,7 +55,7 @@ def test_a_run_without_networks_never_imports_torch(small_dataset, tmp_path):
 def test_every_option_is_a_setting_and_back():
     parser = cli.make_parser()
     options = {action.dest for action in parser._actions} - {
-        *("help", "version", "config", "bids_dir", "output_dir", "level")
+        *("help", "version", "list", "config", "bids_dir", "output_dir", "level")
     }
     assert options == set(SETTING_NAMES)
 
@@ -81,7 +81,7 @@ def test_options_may_be_repeated():
         (["--particpant-label", "1"], "Did you mean '--participant-label'?"),
         (["--device", "gpu"], "invalid choice: 'gpu'"),
         (["--n-procs", "0"], "expected a number from 1"),
-        (["--roi", "V1"], "NAME=LABEL"),
+        (["--roi", "=V1"], "NAME=LABEL"),
         (["--roi", "V 1=V1"], "NAME=LABEL"),
         (["--stages", "decoding"], "Did you mean 'decode'?"),
     ],
@@ -185,3 +185,45 @@ def test_the_same_recipe_twice_is_told(small_dataset, tmp_path, run):
     status, said = run(small_dataset, tmp_path / "o", "participant", *options)
     assert status == 64
     assert "Two recipes are called" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "labels"),
+    [
+        ("V1", "V1", ("V1",)),
+        ("V1=V1d+V1v", "V1", ("V1d", "V1v")),
+        ("V1d+V1v", "V1dV1v", ("V1d", "V1v")),
+        ("ctx-lh-cuneus", "ctxlhcuneus", ("ctx-lh-cuneus",)),
+        ("early=Schaefer2018:Vis_*", "early", ("Schaefer2018:Vis_*",)),
+    ],
+)
+def test_a_region_may_go_by_its_own_name(text, name, labels):
+    assert RoiSet.parse(text) == RoiSet(name, labels)
+
+
+@pytest.mark.parametrize("text", ["", "=", "=V1", "a-b=V1", "図=V1", "A:B", "V1="])
+def test_a_region_that_cannot_be_named_is_refused(text):
+    with pytest.raises(UserError, match="NAME of letters and digits"):
+        RoiSet.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "not_said"),
+    [
+        (["--list"], "takagi2023", "masks"),
+        (["--recipe"], "Needs taef2 (5 MB, MIT)", "Regions"),
+        (["--roi"], "bids-recon BIDS_DIR --list", "Recipes"),
+    ],
+)
+def test_what_there_is_is_told_without_a_dataset(words, said, not_said, capsys):
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert said in out
+    assert not_said not in out
+
+
+def test_the_regions_of_a_dataset_are_told(small_dataset, tmp_path, capsys):
+    words = [str(small_dataset), str(tmp_path / "out"), "participant", "--roi"]
+    assert cli.main(words) == 0
+    assert "masks: V1, V2, V3, ventral" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,61 @@
+"""What a run could be asked for: recipes, and the regions of a dataset."""
+
+from collections.abc import Iterator
+from textwrap import fill
+
+from bids_recon.dataset.layout import Dataset
+from bids_recon.dataset.runs import find_roi_files
+from bids_recon.dataset.segmentations import read_labels
+from bids_recon.plan.methods import checked_recipe, weights_of
+from bids_recon.recipe import read_recipe, recipe_names
+from bids_recon.settings import DEFAULT_RECIPE
+from bids_recon.weights import weights_called
+
+
+def recipes_there_are() -> str:
+    """Return the recipes that come with the program, and the weights they need."""
+    lines = ["Recipes (--recipe NAME, or a YAML file of your own):"]
+    for name in recipe_names():
+        recipe = checked_recipe(read_recipe(name))
+        needs = [weights_called(weights).described for weights in weights_of(recipe)]
+        default = " (the default)" if name == DEFAULT_RECIPE else ""
+        sentence = recipe.description.split(". ")[0].rstrip(".") + "."
+        if needs:
+            sentence += f" Needs {', '.join(needs)}."
+        lines += [f"  {name}{default}", _indented(sentence)]
+    return "\n".join(lines)
+
+
+def regions_there_are(dataset: Dataset) -> str:
+    """Return the regions of every participant that was asked for."""
+    lines = ["Regions (--roi LABEL, --roi NAME=LABEL+LABEL, or NAME=ATLAS:REGION):"]
+    for subject in dataset.participants():
+        lines.append(f"  sub-{subject}")
+        found = dict(_sources(dataset, subject))
+        if not found:
+            lines.append(_indented("No masks with a label, and no segmentations."))
+        lines += [_indented(f"{kind}: {', '.join(own)}") for kind, own in found.items()]
+    return "\n".join(lines)
+
+
+def _sources(dataset: Dataset, subject: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what regions are in, and their labels."""
+    files = find_roi_files(dataset, subject)
+    masks = sorted({file.label for file in files if file.label})
+    if masks:
+        yield "masks", masks
+    for file in files:
+        if file.table is not None:
+            yield file.path.name, list(read_labels(file.table))
+
+
+def _indented(text: str) -> str:
+    indent = "      "
+    return fill(
+        text,
+        80,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
