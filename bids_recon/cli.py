@@ -8,12 +8,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bids_recon import __version__
 from bids_recon.command import run_command
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.files import absolute_path
 
 LEVELS = ("participant", "group")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -253,11 +253,6 @@ def _add_machine(group: Any) -> None:
     )
 
 
-def absolute_path(text: str) -> Path:
-    """Return an absolute path; nothing is said about whether it exists."""
-    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111
-
-
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -277,7 +272,7 @@ def make_settings(arguments: Sequence[str]) -> Any:
     from bids_recon.settings import STAGES, Settings, read_config
 
     config = given.pop("config", None)
-    values = {**_checked(read_config(config) if config else {}, config), **given}
+    values = {**(read_config(config) if config else {}), **given}
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = tuple(str(entry) for entry in value)
@@ -290,29 +285,6 @@ def make_settings(arguments: Sequence[str]) -> Any:
     settings = Settings(**values)
     _ = settings.roi_sets
     return settings
-
-
-def _checked(config: dict[str, Any], path: Path | None) -> dict[str, Any]:
-    """Give the values of a settings file the types of the command line's."""
-    actions = {action.dest: action for action in make_parser()._actions}
-    checked = {}
-    for name, value in config.items():
-        action = actions[name]
-        if value is None or value == []:
-            continue
-        if action.nargs == "+" and not isinstance(value, list):
-            value = [value]
-        try:
-            if action.type and not isinstance(value, list):
-                value = action.type(str(value))
-            if action.choices and value not in action.choices:
-                raise ValueError(f"not one of {', '.join(action.choices)}")
-        except (ValueError, argparse.ArgumentTypeError) as error:
-            raise UserError(
-                f"{path}: {name} is {value!r}: {error}.", Status.USAGE
-            ) from error
-        checked[name] = value
-    return checked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

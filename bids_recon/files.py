@@ -21,6 +21,11 @@ PART = ".bids-recon-part-"
 """What the name of a file begins with as long as it is being written."""
 
 
+def absolute_path(text: str) -> Path:
+    """Return an absolute path; nothing is said about whether it exists."""
+    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111
+
+
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Write beside ``path`` and rename, so that no half-written file has its name.
 

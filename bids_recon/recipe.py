@@ -1,20 +1,49 @@
 """Recipes: one complete method each, as data."""
 
-from collections.abc import Iterable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+)
 
+from bids_recon.documents import parse_yaml, read_yaml
 from bids_recon.errors import Status, UserError, did_you_mean
-from bids_recon.settings import read_yaml
+from bids_recon.schema import (
+    Finding,
+    Label,
+    Table,
+    Texts,
+    as_list,
+    checked,
+    nested,
+    shown,
+)
 
-RESCALE = (None, "train", "transductive")
-"""How decoded features get the mean and scale of true ones: by what decoders predict
-for training trials they were not fitted on, or, as Brain-Diffuser does, for the test
-trials themselves."""
+Confounds: TypeAlias = Literal[
+    "motion",
+    "high_pass",
+    "wm_csf",
+    "global_signal",
+    "compcor",
+    "ica_aroma",
+    "tedana",
+    "scrub",
+    "non_steady_state",
+]
+"""What nilearn's ``load_confounds`` calls noise components, for fMRIPrep's tables."""
+
+LARGEST = 4096
+"""Pixels on the longer side of pictures; a thousand of them already take 200 GB."""
 
 DEFAULT_PROFILE = "bids-recon"
 """Computed for every recipe, whatever else it asks for."""
@@ -26,18 +55,6 @@ class Method:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, value: str | Mapping[str, Any], where: str) -> "Method":
-        """Read ``ridge`` or ``{name: ridge, alpha: 1}``."""
-        if isinstance(value, str):
-            return cls(value)
-        if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-            return cls(value["name"], {k: v for k, v in value.items() if k != "name"})
-        raise UserError(
-            f"{where}: expected a name, or a mapping with a name, and found {value!r}.",
-            Status.USAGE,
-        )
 
     def as_data(self) -> dict[str, Any]:
         """Return plain values, as they stand in a recipe."""
@@ -90,6 +107,156 @@ class Recipe:
         return tuple(dict.fromkeys(names))
 
 
+Check: TypeAlias = Callable[[str, Method], Sequence[Finding]]
+"""What says what is wrong with a method of a kind."""
+
+
+def _method(kind: str) -> Any:
+    """Return the type of ``ridge`` or ``{name: ridge, alpha: 1}`` in a file."""
+
+    def read(value: Any, info: ValidationInfo) -> Method:
+        options = dict(value) if isinstance(value, Mapping) else {"name": value}
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise ValueError(
+                f"expected the name of a {kind}, or a mapping with a name, found "
+                f"{shown(value)}"
+            )
+        method = Method(name, options)
+        findings = info.context(kind, method) if info.context else ()
+        if findings:
+            raise nested(findings)
+        return method
+
+    return Annotated[Method, PlainValidator(read)]
+
+
+Features = _method("feature space")
+Decoder = _method("decoder")
+Selection = _method("voxel selection")
+Estimator = _method("response estimator")
+Generator = _method("generator")
+
+
+def _strategy(confounds: tuple[str, ...]) -> tuple[str, ...]:
+    if "compcor" in confounds and "high_pass" not in confounds:
+        raise ValueError(
+            "compcor needs high_pass beside it, because fMRIPrep filtered the data "
+            "that its components come from"
+        )
+    return confounds
+
+
+def _recipe_name(name: str) -> str:
+    readable = all(unicodedata.category(letter)[0] in "LMNPSZ" for letter in name)
+    if not readable or re.search(r"[/\\]|^\.|^\s|\s$", name):
+        raise ValueError(
+            "expected a name of letters, digits, '-', '_' and '.', because outputs are "
+            f"named after it, found {shown(name)}"
+        )
+    return name
+
+
+def _step_name(name: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,59}", name):
+        raise ValueError(
+            "expected a name of at most 60 letters of A to Z, digits, '-', '_' and "
+            f"'.', because files are named after it, found {shown(name)}"
+        )
+    return name
+
+
+def _steps(decode: Mapping[str, Any]) -> Mapping[str, Any]:
+    if all(step is None for step in decode.values()):
+        raise ValueError("expected at least one feature space, found none")
+    seen: dict[str, str] = {}
+    for name in decode:
+        # Some file systems do not tell upper from lower case.
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(
+                f"{other!r} and {name!r} differ in upper and lower case only; rename "
+                "one, because files are named after them"
+            )
+    return decode
+
+
+def _with_features(decode: Any) -> Any:
+    """Let a step without a name of its features decode those that it is called."""
+    if not isinstance(decode, Mapping):
+        return decode
+    steps = {}
+    for name, step in decode.items():
+        steps[name] = step
+        features = step.get("features", {}) if isinstance(step, Mapping) else None
+        if isinstance(features, Mapping) and "name" not in features:
+            steps[name] = {**step, "features": {"name": name, **features}}
+    return steps
+
+
+class DecodeFile(Table):
+    """A feature space in ``decode`` of a recipe's file."""
+
+    features: Features
+    decoder: Decoder = Method("ridge")
+    rois: Texts = ()
+    voxels: Selection | None = None
+    rescale: Literal["train", "transductive"] | None = None
+    beside: Annotated[
+        tuple[Features, ...],
+        BeforeValidator(lambda value: () if value is None else value),
+    ] = ()
+
+
+class AverageFile(Table):
+    """``average_repeats`` of a recipe's file."""
+
+    train: bool = False
+    test: bool = False
+
+
+class ResponsesFile(Table):
+    """``responses`` of a recipe's file."""
+
+    estimator: Estimator = Method("lss")
+    confounds: Annotated[
+        tuple[Confounds, ...], BeforeValidator(as_list), AfterValidator(_strategy)
+    ] = ("motion", "wm_csf")
+    standardize: Literal["run", "session"] | None = "run"
+    average_repeats: AverageFile = AverageFile()
+    immediate_repeats: bool = False
+
+
+class PicturesFile(Table):
+    """``pictures`` of a recipe's file."""
+
+    max_size: Annotated[int, Field(ge=1, le=LARGEST)] = 64
+
+
+class EvaluateFile(Table):
+    """``evaluate`` of a recipe's file."""
+
+    profiles: Texts = ()
+    recovery: bool = True
+
+
+class RecipeFile(Table):
+    """A recipe as it stands in a file."""
+
+    name: Annotated[Label, AfterValidator(_recipe_name)]
+    description: str = ""
+    cite: Texts = ()
+    pictures: PicturesFile = PicturesFile()
+    responses: ResponsesFile = ResponsesFile()
+    decode: Annotated[
+        dict[Annotated[str, AfterValidator(_step_name)], DecodeFile | None],
+        BeforeValidator(_with_features),
+        AfterValidator(_steps),
+    ]
+    generate: Generator
+    evaluate: EvaluateFile = EvaluateFile()
+
+
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with the program."""
     return sorted(
@@ -99,25 +266,35 @@ def recipe_names() -> list[str]:
     )
 
 
-def read_recipe(name_or_path: str) -> Recipe:
+def read_recipe(name_or_path: str, check: Check | None = None) -> Recipe:
     """Read a recipe by its name, or from a file of the same form.
 
     A file that says ``extends: NAME`` holds only what differs from that recipe.
 
+    Parameters
+    ----------
+    name_or_path : str
+        The recipe.
+    check : callable, optional
+        Says what is wrong with a method: its kind and itself to findings.
+
     Raises
     ------
     UserError
-        If there is no such recipe, or it has a key that recipes do not have.
+        If there is no such recipe, or with all that is wrong with it.
     """
-    data, where = _recipe_data(name_or_path)
-    return _recipe(data, where)
+    data, where = _recipe_data(name_or_path, ())
+    return _recipe(data, where, check)
 
 
-def _recipe_data(name_or_path: str) -> tuple[dict[str, Any], str]:
+def _recipe_data(
+    name_or_path: str, before: tuple[Path, ...]
+) -> tuple[dict[str, Any], str]:
     path = Path(name_or_path)
     if name_or_path in recipe_names():
         resource = files("bids_recon").joinpath("recipes", f"{name_or_path}.yml")
-        return yaml.safe_load(resource.read_text()), f"recipe {name_or_path}"
+        where = f"recipe {name_or_path}"
+        return parse_yaml(resource.read_text(), where), where
     if path.suffix not in (".yml", ".yaml"):
         raise UserError(
             f"There is no recipe called {name_or_path!r}. "
@@ -126,16 +303,38 @@ def _recipe_data(name_or_path: str) -> tuple[dict[str, Any], str]:
             Status.USAGE,
         )
     data = read_yaml(path, "recipe")
-    if "extends" in data:
-        base, _ = _recipe_data(str(data.pop("extends")))
-        if data.get("name") in (None, base["name"]):
-            raise UserError(
-                f"{path}: a recipe that extends {base['name']!r} needs a name of its "
-                "own, because its outputs are named after it.",
-                Status.USAGE,
-            )
-        data = _merge(base, data)
-    return data, str(path)
+    if "extends" not in data:
+        return data, str(path)
+    before = (*before, path.resolve())
+    base, where = _base(data.pop("extends"), path, before)
+    if data.get("name") in (None, base["name"]):
+        raise UserError(
+            f"{path}: a recipe that extends {base['name']!r} needs a name of its "
+            "own, because its outputs are named after it.",
+            Status.USAGE,
+        )
+    return _merge(base, data), str(path)
+
+
+def _base(
+    name: Any, path: Path, before: tuple[Path, ...]
+) -> tuple[dict[str, Any], str]:
+    """Return the recipe that another one extends."""
+    if not isinstance(name, str):
+        raise UserError(
+            f"{path}, extends: expected the name of a recipe or its file, found "
+            f"{shown(name)}.",
+            Status.USAGE,
+        )
+    if Path(name).resolve() in before:
+        raise UserError(
+            f"{path}, extends: the recipe extends itself, "
+            f"{' > '.join(file.name for file in before)} > {Path(name).name}.",
+            Status.USAGE,
+        )
+    base, where = _recipe_data(name, before)
+    _recipe(base, where)
+    return base, where
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,61 +348,30 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _check_keys(data: Any, known: tuple[str, ...], where: str) -> dict[str, Any]:
-    if not isinstance(data, Mapping):
-        raise UserError(
-            f"{where}: expected a mapping with {', '.join(known)}; found {data!r}.",
-            Status.USAGE,
-        )
-    for key in data:
-        if key not in known:
-            raise UserError(
-                f"{where}: there is no setting {key!r}. "
-                f"{did_you_mean(str(key), known)}",
-                Status.USAGE,
-            )
-    return dict(data)
-
-
-def _recipe(data: Mapping[str, Any], where: str) -> Recipe:
-    known = [
-        "name",
-        "description",
-        "cite",
-        "pictures",
-        "responses",
-        "decode",
-        "generate",
-        "evaluate",
-    ]
-    data = _check_keys(data, tuple(known), where)
-    for key in ("name", "decode", "generate"):
-        if not data.get(key):
-            raise UserError(f"{where}: the recipe has no {key!r}.", Status.USAGE)
-    pictures = _check_keys(
-        data.get("pictures", {}), ("max_size",), f"{where}, pictures"
-    )
-    evaluate = _check_keys(
-        data.get("evaluate", {}), ("profiles", "recovery"), f"{where}, evaluate"
-    )
-    if not isinstance(data["decode"], Mapping):
-        raise UserError(
-            f"{where}, decode: expected a mapping of feature spaces.", Status.USAGE
-        )
+def _recipe(data: Mapping[str, Any], where: str, check: Check | None = None) -> Recipe:
+    given = checked(RecipeFile, data, where, context=check)
+    average = given.responses.average_repeats
     return Recipe(
-        name=str(data["name"]),
-        description=" ".join(str(data.get("description", "")).split()),
-        cite=tuple(data.get("cite", ())),
-        picture_size=int(pictures.get("max_size", 64)),
-        responses=_response_settings(data.get("responses", {}), where),
+        name=given.name,
+        description=" ".join(given.description.split()),
+        cite=given.cite,
+        picture_size=given.pictures.max_size,
+        responses=ResponseSettings(
+            estimator=given.responses.estimator,
+            confounds=given.responses.confounds,
+            standardize=given.responses.standardize,
+            average_train=average.train,
+            average_test=average.test,
+            immediate_repeats=given.responses.immediate_repeats,
+        ),
         decode={
-            name: _decode_step(name, step, f"{where}, decode {name}")
-            for name, step in data["decode"].items()
+            name: DecodeStep(**dict(step))
+            for name, step in given.decode.items()
             if step is not None
         },
-        generate=Method.parse(data["generate"], f"{where}, generate"),
-        profiles=tuple(dict.fromkeys((DEFAULT_PROFILE, *evaluate.get("profiles", ())))),
-        recovery=bool(evaluate.get("recovery", True)),
+        generate=given.generate,
+        profiles=tuple(dict.fromkeys((DEFAULT_PROFILE, *given.evaluate.profiles))),
+        recovery=given.evaluate.recovery,
         source=dict(data),
     )
 
@@ -218,61 +386,3 @@ def with_steps(recipe: Recipe, names: Iterable[str]) -> Recipe:
     """Return a recipe that decodes these feature spaces only."""
     kept = {n: s for n, s in recipe.source["decode"].items() if n in set(names)}
     return _recipe({**recipe.source, "decode": kept}, f"recipe {recipe.name}")
-
-
-def _response_settings(data: Any, where: str) -> ResponseSettings:
-    where = f"{where}, responses"
-    known = [
-        "estimator",
-        "confounds",
-        "standardize",
-        "average_repeats",
-        "immediate_repeats",
-    ]
-    data = _check_keys(data, tuple(known), where)
-    average = _check_keys(
-        data.get("average_repeats", {}), ("train", "test"), f"{where}, average_repeats"
-    )
-    standardize = data.get("standardize", "run")
-    if standardize not in ("run", "session", None):
-        raise UserError(
-            f"{where}: standardize is run, session or null; found {standardize!r}.",
-            Status.USAGE,
-        )
-    return ResponseSettings(
-        estimator=Method.parse(data.get("estimator", "lss"), f"{where}, estimator"),
-        confounds=tuple(data.get("confounds", ("motion", "wm_csf")) or ()),
-        standardize=standardize,
-        average_train=bool(average.get("train", False)),
-        average_test=bool(average.get("test", False)),
-        immediate_repeats=bool(data.get("immediate_repeats", False)),
-    )
-
-
-def _decode_step(name: str, data: Any, where: str) -> DecodeStep:
-    known = ("features", "decoder", "rois", "voxels", "rescale", "beside")
-    data = _check_keys(data, known, where)
-    if data.get("rescale") not in RESCALE:
-        raise UserError(
-            f"{where}: rescale is train, transductive or null; found "
-            f"{data['rescale']!r}.",
-            Status.USAGE,
-        )
-    features = data.get("features", {})
-    if isinstance(features, Mapping) and "name" not in features:
-        features = {"name": name, **features}
-    rois = data.get("rois", ())
-    if isinstance(rois, str):
-        rois = (rois,)
-    return DecodeStep(
-        features=Method.parse(features, f"{where}, features"),
-        decoder=Method.parse(data.get("decoder", "ridge"), f"{where}, decoder"),
-        rois=tuple(rois),
-        voxels=Method.parse(data["voxels"], f"{where}, voxels")
-        if data.get("voxels")
-        else None,
-        rescale=data.get("rescale"),
-        beside=tuple(
-            Method.parse(other, f"{where}, beside") for other in data.get("beside", ())
-        ),
-    )

@@ -6,10 +6,14 @@ recipe names its methods by it. Nothing is imported before it is asked for.
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import create_model
 
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.schema import Finding, Table, examined, refusal
 
 
 def load(registry: Mapping[str, str], kind: str, name: str) -> Any:
@@ -38,6 +42,52 @@ def load(registry: Mapping[str, str], kind: str, name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+@cache
+def options_of(method: Any) -> type[Table]:
+    """Return the schema of a method's options: its parameters, as annotated."""
+    hints = get_type_hints(method)
+    fields = {
+        name: (hints[name], None)
+        for name in inspect.signature(method).parameters
+        if name != "machine"
+    }
+    return create_model(method.__name__, __base__=Table, **fields)
+
+
+def examine(
+    registry: Mapping[str, str],
+    kind: str,
+    name: str,
+    options: Mapping[str, Any],
+    machine: Any = None,
+) -> tuple[Any, tuple[Finding, ...]]:
+    """Make a method with its options, or find what is wrong with them.
+
+    A method that has a parameter ``machine`` gets the one given.
+
+    Returns
+    -------
+    method : object or None
+        ``None`` where something is wrong.
+    findings : tuple of Finding
+        What is.
+    """
+    try:
+        method = load(registry, kind, name)
+    except UserError as error:
+        return None, (Finding((), error.message),)
+    made, findings = examined(options_of(method), dict(options))
+    if findings:
+        return None, findings
+    given = {option: getattr(made, option) for option in options}
+    if machine and "machine" in inspect.signature(method).parameters:
+        given["machine"] = machine
+    try:
+        return method(**given), ()
+    except (ValueError, UserError) as error:
+        return None, (Finding((), f"{error}"),)
+
+
 def build(
     registry: Mapping[str, str],
     kind: str,
@@ -47,29 +97,13 @@ def build(
 ) -> Any:
     """Make the method called ``name`` with its options.
 
-    A method that has a parameter ``machine`` gets the one given.
-
     Raises
     ------
     UserError
         If there is no such method, it has no such option, or the option's value is
         refused by the method.
     """
-    method = load(registry, kind, name)
-    known = inspect.signature(method).parameters
-    for option in options:
-        if option not in known or option == "machine":
-            raise UserError(
-                f"The {kind} {name!r} has no setting {option!r}. "
-                f"{did_you_mean(option, known)}",
-                Status.USAGE,
-            )
-    given = {"machine": machine} if machine and "machine" in known else {}
-    try:
-        return method(**options, **given)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The settings of the {kind} {name!r} do not fit: {error}. Found: "
-            f"{dict(options)}.",
-            Status.USAGE,
-        ) from error
+    method, findings = examine(registry, kind, name, options, machine)
+    if findings:
+        raise refusal(findings, f"the {kind} {name!r}")
+    return method

@@ -1,16 +1,41 @@
 """What a run was asked for: the command line as data."""
 
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import yaml
+from pydantic import BeforeValidator, Field, create_model
 
-from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.documents import read_yaml
+from bids_recon.errors import Status, UserError
+from bids_recon.files import absolute_path
+from bids_recon.schema import Labels, Table, Text, Texts, as_list, checked
 
-STAGES = ("responses", "rois", "decode", "generate", "evaluate", "report")
+Stage: TypeAlias = Literal[
+    "responses", "rois", "decode", "generate", "evaluate", "report"
+]
+STAGES = get_args(Stage)
 DEFAULT_RECIPE = "eigenimage"
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+"""A whole number from 1."""
+
+
+def _path(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value or "\0" in value:
+        raise ValueError("expected a path, found text that is none")
+    return absolute_path(value)
+
+
+PathText: TypeAlias = Annotated[Path, BeforeValidator(_path)]
+"""A path, made absolute as on the command line."""
 
 
 @dataclass(frozen=True)
@@ -51,36 +76,36 @@ class Settings:
     bids_dir: Path
     output_dir: Path
     level: str
-    participant_label: tuple[str, ...] = ()
-    session_label: tuple[str, ...] = ()
-    task_id: tuple[str, ...] = ()
-    run_id: tuple[str, ...] = ()
-    space: str | None = None
-    bids_filter_file: Path | None = None
-    derivatives: tuple[str, ...] = ()
-    bids_database_dir: Path | None = None
+    participant_label: Labels = ()
+    session_label: Labels = ()
+    task_id: Labels = ()
+    run_id: Labels = ()
+    space: Text | None = None
+    bids_filter_file: PathText | None = None
+    derivatives: Texts = ()
+    bids_database_dir: PathText | None = None
     skip_bids_validation: bool = False
-    recipe: tuple[str, ...] = (DEFAULT_RECIPE,)
-    roi: tuple[str, ...] = ()
-    split: str | None = None
-    stimuli: Path | None = None
-    stimulus_column: str | None = None
-    stimulus_map: Path | None = None
-    captions: Path | None = None
-    prior_pictures: Path | None = None
-    trials: str | None = None
-    device: str = "auto"
-    n_procs: int = 1
-    omp_nthreads: int | None = None
-    mem_mb: int | None = None
+    recipe: Texts = (DEFAULT_RECIPE,)
+    roi: Texts = ()
+    split: Text | None = None
+    stimuli: PathText | None = None
+    stimulus_column: Text | None = None
+    stimulus_map: PathText | None = None
+    captions: PathText | None = None
+    prior_pictures: PathText | None = None
+    trials: Text | None = None
+    device: Device = "auto"
+    n_procs: Count = 1
+    omp_nthreads: Count | None = None
+    mem_mb: Count | None = None
     seed: int = 0
-    work_dir: Path | None = None
-    weights_dir: Path | None = None
+    work_dir: PathText | None = None
+    weights_dir: PathText | None = None
     offline: bool = False
-    stages: tuple[str, ...] = STAGES
+    stages: Annotated[tuple[Stage, ...], BeforeValidator(as_list)] = STAGES
     reports_only: bool = False
     dry_run: bool = False
-    verbose: int = 0
+    verbose: Annotated[int, Field(ge=0)] = 0
 
     @property
     def work(self) -> Path:
@@ -118,50 +143,36 @@ SETTING_NAMES = tuple(
 )
 
 
+@cache
+def _config_file() -> type[Table]:
+    """Return the schema of a settings file: the options, any of which may be null."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return create_model(
+        "ConfigFile",
+        __base__=Table,
+        **{name: (hints[name] | None, None) for name in SETTING_NAMES},
+    )
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Read settings from a YAML file whose keys are option names.
 
     Raises
     ------
     UserError
-        If the file is missing, is not YAML or has a key that is no option.
+        If the file is missing or is not YAML, or with all that is wrong with it.
     """
-    data = read_yaml(path, "settings file")
-    known = {name.replace("_", "-") for name in SETTING_NAMES}
-    config = {}
-    for key, value in data.items():
-        name = str(key).replace("_", "-")
-        if name in ("bids-dir", "output-dir", "level"):
-            continue
-        if name not in known:
+    data: dict[str, Any] = {}
+    for key, value in read_yaml(path, "settings file").items():
+        name = key.replace("-", "_")
+        if name in data:
             raise UserError(
-                f"{path}: there is no setting {key!r}. {did_you_mean(name, known)}",
+                f"{path}: {name.replace('_', '-')!r} and {name!r} are one setting. "
+                "Keep one of them.",
                 Status.USAGE,
             )
-        config[name.replace("-", "_")] = value
-    return config
-
-
-def read_yaml(path: Path, kind: str) -> dict[str, Any]:
-    """Read a YAML file that must hold a mapping.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read, is no YAML or holds something else.
-    """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f"{path}: the {kind} cannot be read ({error.strerror}).", Status.NO_INPUT
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}", Status.USAGE) from error
-    if not isinstance(data, dict):
-        raise UserError(
-            f"{path}: expected a mapping of keys to values, found "
-            f"{type(data).__name__}.",
-            Status.USAGE,
-        )
-    return data
+        if name not in ("bids_dir", "output_dir", "level"):
+            data[name] = value
+    given = checked(_config_file(), data, str(path))
+    # A setting of null, or an empty list, is as good as none.
+    return {name: value for name, value in given if value not in (None, ())}

@@ -138,13 +138,24 @@ def weights_called(name: str) -> Weights:
     known = known_weights()
     if name in known:
         return known[name]
-    if "/" in name:
+    if os.path.isdir(name) or _is_repository(name):  # noqa: PTH112
         return Weights(name, None, "see its page on the hub", hub=name)
     raise UserError(
         f"There are no weights called {name!r}. {did_you_mean(name, known)} Others are "
         "named by their repository of the hub (OWNER/NAME) or their folder.",
         Status.USAGE,
     )
+
+
+def _is_repository(name: str) -> bool:
+    """Tell whether a repository of the hub could be called so."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
 
 
 def find(weights: Weights, weights_dir: Path | None) -> Path | None:

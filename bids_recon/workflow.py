@@ -15,25 +15,23 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from bids_recon import library_warnings
-from bids_recon.dataset.derivatives import write_descriptions
+from bids_recon.dataset.derivatives import check_distinct, write_descriptions
 from bids_recon.dataset.layout import Dataset
 from bids_recon.dataset.leftovers import remove_parts, remove_parts_in
 from bids_recon.dataset.locks import locked
 from bids_recon.dataset.output_dir import check_folders, make_output_dir
+from bids_recon.documents import yaml_text
 from bids_recon.engine import Job, Outcome, default_threads, defect, execute
 from bids_recon.errors import Status, UserError
-from bids_recon.evaluation.profiles import read_profile
 from bids_recon.files import write_text
 from bids_recon.plan.checks import check_weights, processes_within_memory
 from bids_recon.plan.dry_run import describe
 from bids_recon.plan.estimate import REPORT, analysis_seconds, run_seconds, sizes_of
 from bids_recon.plan.make_plan import make_plan
-from bids_recon.plan.methods import checked_recipe
+from bids_recon.plan.methods import whole_recipe
 from bids_recon.plan.plan import Analysis, Plan
-from bids_recon.recipe import Recipe, read_recipe
+from bids_recon.recipe import Recipe
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_stage, repeats
@@ -135,21 +133,13 @@ def read_recipes(settings: Settings) -> tuple[Recipe, ...]:
     Raises
     ------
     UserError
-        If there is no such recipe, or two share their name.
+        If there is no such recipe, something is wrong with it, or two of them, or two
+        sets of regions, would write the same files.
     """
-    recipes = tuple(read_recipe(name) for name in settings.recipe)
-    names = [recipe.name for recipe in recipes]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(
-                f"Two recipes are called {name!r}; their outputs would have the same "
-                "names. Ask for it once, or rename one.",
-                Status.USAGE,
-            )
-    for recipe in recipes:
-        for profile in recipe.profiles:
-            read_profile(profile)
-    return tuple(checked_recipe(recipe) for recipe in recipes)
+    recipes = tuple(whole_recipe(name) for name in settings.recipe)
+    check_distinct("recipes", [recipe.name for recipe in recipes])
+    check_distinct("sets of --roi", [roi.name for roi in settings.roi_sets])
+    return recipes
 
 
 def make_plans(
@@ -260,7 +250,7 @@ def write_run_files(
             remove_parts_in(folder)
         write_text(logs / "CITATION.md", text)
         write_text(logs / "CITATION.bib", bibtex)
-        data = yaml.safe_dump(settings.as_data(), sort_keys=False)
+        data = yaml_text(settings.as_data())
         write_text(logs / settings.run_uuid / "settings.yml", data)
 
 

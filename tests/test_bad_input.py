@@ -130,7 +130,9 @@ def test_a_filter_file(dataset, broken, tmp_path):
     path.write_text("{")
     broken(64, "not valid JSON", options=options)
     path.write_text(json.dumps({"bold": {"ech": 2}}))
-    broken(64, "the filter 'bold' is not understood", options=options)
+    broken(
+        64, "bold: ech: there is no entity 'ech'. Did you mean 'echo'?", options=options
+    )
 
 
 def test_no_derivatives_at_all(dataset, broken):
@@ -343,7 +345,7 @@ def test_sidecar_and_header_disagree_on_the_repetition_time(dataset, broken):
     path.write_text(json.dumps({"RepetitionTime": 1.5}))
     broken(65, "1.5 s, the header 2 s", bold_of(dataset).name)
     path.write_text(json.dumps({"RepetitionTime": "two"}))
-    broken(65, "'two'", "seconds above 0")
+    broken(65, "RepetitionTime: expected a number, found 'two'")
 
 
 def test_no_repetition_time_anywhere(dataset, broken):

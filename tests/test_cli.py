@@ -111,8 +111,8 @@ def test_settings_of_a_run_can_be_used_again(tmp_path):
     ("text", "words"),
     [
         ("sed: 3", "Did you mean 'seed'?"),
-        ("device: gpu", "not one of auto, cpu"),
-        ("n-procs: many", "n_procs is 'many'"),
+        ("device: gpu", "device: expected 'auto', 'cpu', 'cuda' or 'mps', found 'gpu'"),
+        ("n-procs: many", "n_procs: expected a whole number, found 'many'"),
         ("[1, 2]", "expected a mapping"),
         ("a: [", "not valid YAML"),
     ],
@@ -130,7 +130,7 @@ def test_a_wrong_settings_file_is_told(tmp_path, text, words):
     ("text", "words"),
     [
         ("nam: x", "Did you mean 'name'?"),
-        ("name: x", "has no 'decode'"),
+        ("name: x", "there is no 'decode'"),
         ("name: x\nextends: eigenimag", "Did you mean 'eigenimage'?"),
         ("extends: eigenimage", "needs a name of its own"),
         ("name: x\nextends: eigenimage\nresponses: {estimater: lss}", "'estimator'?"),

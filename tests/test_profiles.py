@@ -171,7 +171,7 @@ class TestProfiles:
 
 class TestPrepare:
     def spec(self, **step):
-        return MetricSpec("m", "mse", prepare=(Step(**step),))
+        return MetricSpec(name="m", kind="mse", prepare=(Step(**step),))
 
     @pytest.mark.parametrize("antialias", [True, False])
     def test_tensors_are_resized_as_torchvision_does(self, pictures, antialias):
@@ -387,19 +387,19 @@ def real_weights(shared, tmp_path_factory):
 
 
 SQUEEZENET = Profile(
-    "squeezenet",
-    1,
-    "for tests",
-    "here",
-    224,
-    "first",
-    tuple(
+    name="squeezenet",
+    version=1,
+    describes="for tests",
+    source="here",
+    max_size=224,
+    samples="first",
+    metrics=tuple(
         MetricSpec(
-            f"{kind}_{layer}",
-            kind,
-            (Step("pil", 224),),
-            "squeezenet1-1",
-            f"features.{layer}",
+            name=f"{kind}_{layer}",
+            kind=kind,
+            prepare=(Step(engine="pil", size=224),),
+            network="squeezenet1-1",
+            layer=f"features.{layer}",
         )
         for layer in (4, 12)
         for kind in ("two_way", "distance")
@@ -617,6 +617,6 @@ def test_a_whole_profile_by_the_command_with_random_weights(
 
 
 def test_a_metric_without_weights_raises_for_who_asks(no_caches):
-    spec = MetricSpec("m", "two_way", network="alexnet", layer="features.4")
+    spec = MetricSpec(name="m", kind="two_way", network="alexnet", layer="features.4")
     with pytest.raises(AbsentWeightsError):
         Judge().features(np.zeros((1, 3, 8, 8), np.float32), spec, (8, 8))

@@ -1,16 +1,25 @@
 """Names of all outputs, and the files at the root that describe them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from bids.layout.writing import build_path
 
 from bids_recon import __version__
+from bids_recon.errors import Status, UserError
 from bids_recon.files import write_json, write_text
 
 BIDS_VERSION = "1.10.0"
+
+LONGEST = 70
+"""Characters of a name of ours in a file name, which has 255 bytes for all of them."""
+
+LONGEST_STEM = 200
+"""Of a picture's name, beside which there are numbers only."""
 
 _FUNC = (
     "sub-{subject}[/ses-{session}]/func/sub-{subject}[_ses-{session}][_task-{task}]"
@@ -46,6 +55,9 @@ IGNORED = (
 def output_path(output_dir: Path, kind: str, **entities: Any) -> Path:
     """Return where an output of a kind lies; entities may be ``None``."""
     given = {name: value for name, value in entities.items() if value is not None}
+    given |= {
+        name: camel_case(given[name]) for name in ("label", "desc") & given.keys()
+    }
     pattern = PATTERNS[kind]
     default = re.search(r"\{extension\|([^}]+)\}", pattern)
     if default:
@@ -54,10 +66,40 @@ def output_path(output_dir: Path, kind: str, **entities: Any) -> Path:
     return output_dir / build_path(given, [pattern], strict=True)
 
 
-def camel_case(name: str) -> str:
-    """Return a name as it stands in a file name: ``brain-diffuser``, brainDiffuser."""
-    head, *rest = [part for part in re.split(r"[^A-Za-z0-9]+", name) if part]
-    return head + "".join(part[0].upper() + part[1:] for part in rest)
+def camel_case(name: str, longest: int = LONGEST) -> str:
+    """Return a name as it stands in a file name: ``brain-diffuser``, brainDiffuser.
+
+    A name without any letter of A to Z or digit becomes a short code that is always the
+    same; one that is longer than ``longest`` is cut, and ends in such a code.
+    """
+    parts = [part for part in re.split(r"[^A-Za-z0-9]+", name) if part]
+    camel = "".join(parts[:1] + [part[0].upper() + part[1:] for part in parts[1:]])
+    if camel and len(camel) <= longest:
+        return camel
+    # One name has several spellings in Unicode.
+    code = sha256(normalize("NFC", name).encode()).hexdigest()[:10]
+    return f"{camel[: longest - len(code) - 1]}x{code}"
+
+
+def check_distinct(what: str, names: Iterable[str]) -> None:
+    """Refuse names that would be one in file names, where some ignore case.
+
+    Raises
+    ------
+    UserError
+        If two are.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        form = camel_case(name).lower()
+        if form in seen:
+            both = f"{name!r}" if seen[form] == name else f"{seen[form]!r} and {name!r}"
+            raise UserError(
+                f"Two {what} are called {both}; their outputs would have the same "
+                "names. Ask for one of them, or rename one.",
+                Status.USAGE,
+            )
+        seen[form] = name
 
 
 def write_descriptions(

@@ -1,6 +1,5 @@
 """Find what a dataset holds: participants, runs, events, masks, by their entities."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
+from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
+from bids_recon.dataset.derivatives import check_distinct
+from bids_recon.dataset.descriptions import (
+    DESCRIPTION,
+    check_sidecars,
+    read_description,
+)
+from bids_recon.dataset.filters import read_filters
 from bids_recon.dataset.index import with_index
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.files import check_regular
@@ -28,7 +34,8 @@ RUN_ENTITIES = [
     "echo",
 ]
 
-FILTER_NAMES = ("bold", "events", "mask", "roi", "betas")
+WITH_METADATA = ("bold", "statmap")
+"""Suffixes of the files whose sidecars are read."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,13 @@ class Dataset:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.notes: list[str] = []
-        self.undescribed: list[str] = []
-        self.filters = _read_filters(settings.bids_filter_file)
+        self.filters = read_filters(settings.bids_filter_file)
+        if self.filters.ignored:
+            self.notes.append(
+                f"{settings.bids_filter_file.name}: filters of "
+                f"{', '.join(self.filters.ignored)} were left out, because such files "
+                "are not read."
+            )
         self.links: dict[str, Path] = {"raw": settings.bids_dir}
         self.description = _check_root(settings)
         database = settings.bids_database_dir
@@ -130,13 +142,15 @@ class Dataset:
     def _derivative_paths(self) -> dict[str, Path]:
         output_dir = self.settings.output_dir.resolve()
         if self.settings.derivatives:
-            return dict(_parse_derivative(text) for text in self.settings.derivatives)
+            parsed = [_parse_derivative(text) for text in self.settings.derivatives]
+            check_distinct("--derivatives", [name for name, _ in parsed])
+            return dict(parsed)
         paths = {}
         folder = self.settings.bids_dir / "derivatives"
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if not path.is_dir() or path.resolve() == output_dir:
                 continue
-            if (path / "dataset_description.json").is_file():
+            if (path / DESCRIPTION).is_file():
                 paths[path.name] = path
             else:
                 self.undescribed.append(f"derivatives/{path.name}")
@@ -178,26 +192,14 @@ class Dataset:
     def query(self, subject: str, kind: str, **entities: Any) -> list[Any]:
         """Return the files of a participant in all derivatives, sorted by path.
 
-        The filters of ``--bids-filter-file`` apply.
-
-        Raises
-        ------
-        UserError
-            If a filter names an entity that pybids does not know.
+        The filters of ``--bids-filter-file`` go before ``entities``.
         """
-        entities = {"subject": subject, **entities, **self.filters.get(kind, {})}
-        try:
-            files = [
-                file
-                for layout in self.derivatives.values()
-                for file in layout.get(**entities)
-            ]
-        except ValueError as error:
-            raise UserError(
-                f"{self.settings.bids_filter_file}: the filter {kind!r} is not "
-                f"understood: {error}",
-                Status.USAGE,
-            ) from error
+        entities = {"subject": subject, **entities, **self.filters.of(kind)}
+        files = [
+            file
+            for layout in self.derivatives.values()
+            for file in layout.get(**entities)
+        ]
         return sorted(files, key=lambda file: file.path)
 
     def selected(self, files: list[Any]) -> list[Any]:
@@ -242,26 +244,23 @@ def _plain(text: str) -> str:
 def _check_root(settings: Settings) -> Mapping[str, Any]:
     """Check that there is a BIDS dataset, and return how it describes itself."""
     root = settings.bids_dir
-    description = root / "dataset_description.json"
     if not root.is_dir():
         raise UserError(f"{root}: there is no such directory.", Status.NO_INPUT)
-    problem, data = "", {}
-    if not description.is_file():
-        problem = f"{root}: not a BIDS dataset: there is no dataset_description.json"
-    else:
-        try:
-            data = json.loads(description.read_text())
-            missing = [key for key in ("Name", "BIDSVersion") if key not in data]
-            if missing:
-                what = " and ".join(missing)
-                problem = f"{description}: {what} missing, which BIDS requires"
-        except (ValueError, TypeError, RecursionError) as error:
-            problem = f"{description}: not valid JSON ({error})"
-        if not isinstance(data, Mapping):
-            problem, data = f"{description}: expected a JSON object", {}
-    if problem and not settings.skip_bids_validation:
+    advice = "Add one, or pass --skip-bids-validation."
+    data = read_description(root)
+    if settings.skip_bids_validation:
+        return data or {}
+    if data is None:
         raise UserError(
-            f"{problem}. Add what is missing, or pass --skip-bids-validation.",
+            f"{root}: not a BIDS dataset: there is no dataset_description.json. "
+            f"{advice}",
+            Status.NOT_BIDS,
+        )
+    missing = [key for key in ("Name", "BIDSVersion") if key not in data]
+    if missing:
+        raise UserError(
+            f"{root / DESCRIPTION}: {' and '.join(missing)} missing, which BIDS "
+            "requires. Add what is missing, or pass --skip-bids-validation.",
             Status.NOT_BIDS,
         )
     return data
@@ -272,11 +271,17 @@ def _parse_derivative(text: str) -> tuple[str, Path]:
     if not equals:
         name, folder = Path(text).name, text
     path = Path(folder).absolute()
-    if not (path / "dataset_description.json").is_file():
+    if not (path / DESCRIPTION).is_file():
         raise UserError(
             f"--derivatives {text}: {path} is not a BIDS derivative: there is no "
             "dataset_description.json in it.",
             Status.NO_INPUT,
+        )
+    if name in ("raw", "stimuli", "prior"):
+        raise UserError(
+            f"--derivatives {text!r}: {name!r} is what BIDS_DIR or its pictures are "
+            "called in outputs. Give it another NAME.",
+            Status.USAGE,
         )
     if not name.replace("-", "").replace("_", "").isalnum():
         raise UserError(
@@ -288,16 +293,18 @@ def _parse_derivative(text: str) -> tuple[str, Path]:
 
 
 def _open(root: Path, database: Path | None, is_derivative: bool) -> BIDSLayout:
+    if is_derivative:
+        read_description(root)
     # The sidecars of other files may be many, and hold keys that pybids refuses.
     indexer = BIDSLayoutIndexer(
-        validate=False, index_metadata=True, suffix=["bold", "statmap"]
+        validate=False, index_metadata=True, suffix=list(WITH_METADATA)
     )
     # A dataset is often a clone whose pictures of the brain were not fetched; pybids
     # warns of what it cannot open, which is nothing that this program needs.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return BIDSLayout(
+            layout = BIDSLayout(
                 root,
                 validate=False,
                 is_derivative=is_derivative,
@@ -306,45 +313,15 @@ def _open(root: Path, database: Path | None, is_derivative: bool) -> BIDSLayout:
                 database_path=database,
                 reset_database=False,
             )
-        except (ValueError, OSError) as error:
+        # What pybids raises depends on what it finds in a file.
+        except (ValueError, TypeError, OSError, RecursionError) as error:
             if getattr(error, "filename", None):
                 check_regular(Path(error.filename))
+            suffixes = [f"*{suffix}.json" for suffix in WITH_METADATA]
+            check_sidecars(path for form in suffixes for path in root.rglob(form))
             raise UserError(
                 f"{root}: cannot be read as a BIDS dataset: {error}", Status.NOT_BIDS
             ) from error
-
-
-def _read_filters(path: Path | None) -> dict[str, dict[str, Any]]:
-    if path is None:
-        return {}
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f"{path}: the filter file cannot be read ({error.strerror}).",
-            Status.NO_INPUT,
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON: {error}", Status.USAGE) from error
-    if not isinstance(data, dict) or not all(
-        isinstance(value, dict) for value in data.values()
-    ):
-        raise UserError(
-            f"{path}: expected a mapping of {', '.join(FILTER_NAMES)} to entities.",
-            Status.USAGE,
-        )
-    for name in data:
-        if name not in FILTER_NAMES:
-            raise UserError(
-                f"{path}: there is no filter {name!r}. "
-                f"{did_you_mean(name, FILTER_NAMES)}",
-                Status.USAGE,
-            )
-    queries = {"Query.NONE": Query.NONE, "Query.ANY": Query.ANY, "*": Query.ANY}
-    return {
-        name: {
-            key: queries.get(value, value) if isinstance(value, str) else value
-            for key, value in entities.items()
-        }
-        for name, entities in data.items()
-    }
+    sidecars = layout.get(suffix=list(WITH_METADATA), extension=".json")
+    check_sidecars(Path(file.path) for file in sidecars)
+    return layout

@@ -57,7 +57,7 @@ def runs_without_events(dataset: Dataset, subject: str, runs: list[Run]) -> int:
 def find_roi_files(dataset: Dataset, subject: str) -> list[RoiFile]:
     """Find masks with a label and segmentations with a table, in any derivative."""
     extension = [".nii.gz", ".nii"]
-    masks = dataset.query(subject, "roi", suffix="mask", extension=extension)
+    files = dataset.query(subject, "roi", suffix=["mask", "dseg"], extension=extension)
     found = [
         RoiFile(
             Path(file.path),
@@ -65,12 +65,12 @@ def find_roi_files(dataset: Dataset, subject: str) -> list[RoiFile]:
             None,
             file.entities.get("space"),
         )
-        for file in masks
-        if "label" in file.entities
+        for file in files
+        if file.entities["suffix"] == "mask" and "label" in file.entities
     ]
-    for file in dataset.query(subject, "roi", suffix="dseg", extension=extension):
+    for file in files:
         table = _segmentation_table(Path(file.path), dataset)
-        if table:
+        if file.entities["suffix"] == "dseg" and table:
             found.append(
                 RoiFile(Path(file.path), None, table, file.entities.get("space"))
             )
@@ -208,10 +208,10 @@ def _brain_masks(dataset: Dataset, subject: str) -> list[Any]:
 
 def _events_files(dataset: Dataset) -> list[tuple[dict[str, str], Path]]:
     """List all tables of events with the entities that name their runs."""
-    filters = dataset.filters.get("events", {})
+    wanted = {"suffix": "events", "extension": ".tsv", **dataset.filters.of("events")}
     found = []
     for layout in (dataset.layout, *dataset.derivatives.values()):
-        for file in layout.get(suffix="events", extension=".tsv", **filters):
+        for file in layout.get(**wanted):
             entities = {
                 name: str(file.entities[name])
                 for name in RUN_ENTITIES

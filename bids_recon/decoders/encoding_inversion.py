@@ -68,11 +68,20 @@ class EncodingInversion:
     def __post_init__(self) -> None:
         if not self.parts or set(self.parts) - set(PARTS):
             raise ValueError(f"parts are of {PARTS}, not {self.parts!r}")
-        for name in ("penalties", "shrinkages", "bandwidths", "temperatures"):
-            if min(getattr(self, name)) <= 0:
-                raise ValueError(f"{name} are above 0, not {getattr(self, name)!r}")
-        if max(self.shrinkages) > 1 or min(self.components) <= 0:
-            raise ValueError("shrinkages are at most 1, and components above 0")
+        if len(set(self.parts)) < len(self.parts):
+            raise ValueError(f"parts are different from each other, not {self.parts!r}")
+        shares = ("components", "shrinkages")
+        for name in (*shares, "penalties", "bandwidths", "temperatures"):
+            values = getattr(self, name)
+            if not values or min(values) <= 0:
+                raise ValueError(f"{name} are numbers above 0, not {values!r}")
+            if name in shares and max(values) > 1:
+                raise ValueError(f"{name} are at most 1, not {values!r}")
+        if self.n_folds < 2 or self.n_best < 1:
+            raise ValueError(
+                "n_folds is at least 2 and n_best at least 1, not "
+                f"{self.n_folds} and {self.n_best}"
+            )
 
     def fit(
         self,

@@ -68,13 +68,15 @@ class Ridge:
                 f"alpha is {', '.join(CHOICES)} or a number, not {self.alpha!r}"
             )
         if not isinstance(self.alpha, str) and self.alpha < 0:
-            raise ValueError(f"alpha is not below 0, as {self.alpha} is")
-        if min(self.alphas) <= 0:
-            raise ValueError(f"alphas are above 0, which {min(self.alphas)} is not")
+            raise ValueError(f"alpha is at least 0, not {self.alpha}")
+        if not self.alphas or min(self.alphas) <= 0:
+            raise ValueError(f"alphas are numbers above 0, not {self.alphas}")
         if isinstance(self.n_folds, str) and self.n_folds != LEAVE_ONE_OUT:
             raise ValueError(
                 f"n_folds is a number or {LEAVE_ONE_OUT}, not {self.n_folds!r}"
             )
+        if not isinstance(self.n_folds, str) and self.n_folds < 2:
+            raise ValueError(f"n_folds is at least 2, not {self.n_folds}")
 
     def fit(self, X: np.ndarray, Y: np.ndarray | Targets, groups: np.ndarray) -> Self:
         """Learn from X (n_trials, n_voxels), Y (n_trials, *shape).

@@ -54,6 +54,18 @@ class SGD:
     seed: int = 0
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise ValueError(
+                "learning_rate is above 0 and weight_decay at least 0, not "
+                f"{self.learning_rate} and {self.weight_decay}"
+            )
+        for name in ("batch_size", "epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed is at least 0, not {self.seed}")
+
     def fit(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> Self:
         """Learn from X (n_trials, n_voxels), Y (n_trials, *shape).
 

@@ -52,6 +52,11 @@ class Sparse:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method is one of {METHODS}, not {self.method!r}")
+        if self.k_best < 1 or self.n_nonzero < 1:
+            raise ValueError(
+                "k_best and n_nonzero are at least 1, not "
+                f"{self.k_best} and {self.n_nonzero}"
+            )
 
     def _model(
         self, n_trials: int, n_voxels: int

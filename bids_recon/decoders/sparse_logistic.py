@@ -38,6 +38,15 @@ class SparseLogistic:
     k_best: int = 100
     max_iter: int = 1000
 
+    def __post_init__(self) -> None:
+        if not self.C > 0:
+            raise ValueError(f"C is above 0, not {self.C}")
+        if self.k_best < 1 or self.max_iter < 1:
+            raise ValueError(
+                "k_best and max_iter are at least 1, not "
+                f"{self.k_best} and {self.max_iter}"
+            )
+
     def fit(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> Self:  # noqa: ARG002
         """Learn from X (n_trials, n_voxels), Y (n_trials, *shape).
 

@@ -1,19 +1,36 @@
 """Metric profiles: which metrics by which protocol, as data in ``profiles/*.yml``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Literal, Self, TypeAlias, get_args
 
-import yaml
+from pydantic import Field, model_validator
 
+from bids_recon.documents import parse_yaml
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.schema import Table, Text, checked
 
-KINDS = (
-    *("pixel_correlation", "ssim", "mse", "patch_accuracy", "f1", "mcc"),
-    *("two_way", "top1", "distance", "lpips"),
-)
+Kind: TypeAlias = Literal[
+    "pixel_correlation",
+    "ssim",
+    "mse",
+    "patch_accuracy",
+    "f1",
+    "mcc",
+    "two_way",
+    "top1",
+    "distance",
+    "lpips",
+]
+
+KINDS = get_args(Kind)
 """What a metric may be; the last four may look through a network."""
+
+OF_NETWORKS = ("distance", "lpips")
+"""Computed through a network only."""
+
+LARGEST = 4096
+"""Pixels on a side."""
 
 BINARY_KINDS = ("patch_accuracy", "f1", "mcc")
 """Computed only where every picture shown is black and white."""
@@ -21,8 +38,7 @@ BINARY_KINDS = ("patch_accuracy", "f1", "mcc")
 LOWER_IS_BETTER = ("mse", "distance", "lpips")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Table):
     """One change of size on the way to a metric.
 
     Parameters
@@ -38,14 +54,21 @@ class Step:
         Of torch.
     """
 
-    engine: str
-    size: int = 0
-    filter: str = "bicubic"
+    engine: Literal["seen", "pil", "tensor"]
+    size: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    filter: Literal["bicubic", "bilinear"] = "bicubic"
     antialias: bool = False
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.engine != "seen" and self.size < 1:
+            raise ValueError(
+                f"the size of {self.engine} is at least 1, not {self.size}"
+            )
+        return self
 
-@dataclass(frozen=True)
-class MetricSpec:
+
+class MetricSpec(Table):
     """One metric of a profile.
 
     Parameters
@@ -72,15 +95,23 @@ class MetricSpec:
     """
 
     name: str
-    kind: str
+    kind: Kind
     prepare: tuple[Step, ...] = ()
-    network: str | None = None
-    layer: str | None = None
-    direction: str = "reconstruction"
-    regime: str = "uniform"
-    grey: str = "mean"
-    scale: float = 1.0
-    min_size: int = 0
+    network: Text | None = None
+    layer: Text | None = None
+    direction: Literal["reconstruction", "original"] = "reconstruction"
+    regime: Literal["uniform", "gaussian", "columns"] = "uniform"
+    grey: Literal["mean", "luma"] = "mean"
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    min_size: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.kind in OF_NETWORKS and self.network is None:
+            raise ValueError(f"{self.kind} needs a network")
+        if self.network and self.kind != "lpips" and self.layer is None:
+            raise ValueError(f"the network {self.network!r} needs a layer")
+        return self
 
     @property
     def lower_is_better(self) -> bool:
@@ -88,9 +119,8 @@ class MetricSpec:
         return self.kind in LOWER_IS_BETTER
 
 
-@dataclass(frozen=True)
-class Profile:
-    """A protocol.
+class Protocol(Table):
+    """What a profile says beside its metrics.
 
     Parameters
     ----------
@@ -102,16 +132,25 @@ class Profile:
         The longer side at which folders of pictures are read for it.
     samples : {'first', 'mean'}
         What the protocol does with several samples of a picture.
-    metrics : tuple of MetricSpec
-        In the order of the outputs.
     """
 
-    name: str
-    version: int
-    describes: str
-    source: str
-    max_size: int
-    samples: str
+    name: Text
+    version: Annotated[int, Field(ge=1)]
+    describes: Text
+    source: Text
+    max_size: Annotated[int, Field(ge=1, le=LARGEST)]
+    samples: Literal["first", "mean"]
+
+
+class ProfileFile(Protocol):
+    """A protocol as it stands in a file, with its metrics by name."""
+
+    metrics: Annotated[dict[Text, MetricSpec], Field(min_length=1)]
+
+
+class Profile(Protocol):
+    """A protocol, with its metrics in the order of the outputs."""
+
     metrics: tuple[MetricSpec, ...]
 
 
@@ -139,16 +178,33 @@ def read_profile(name: str) -> Profile:
             Status.USAGE,
         )
     resource = files("bids_recon.evaluation").joinpath("profiles", f"{name}.yml")
-    data: dict[str, Any] = yaml.safe_load(resource.read_text())
-    common = data.pop("prepare", ())
-    metrics = tuple(
-        _metric(metric, options, common)
-        for metric, options in data.pop("metrics").items()
-    )
-    return Profile(**data, metrics=metrics)
+    return profile_of(resource.read_text(), f"profile {name}")
 
 
-def _metric(name: str, options: Mapping[str, Any], common: Any) -> MetricSpec:
-    steps = tuple(Step(**step) for step in options.get("prepare", common))
-    rest = {key: value for key, value in options.items() if key != "prepare"}
-    return MetricSpec(name=name, prepare=steps, **rest)
+def profile_of(text: str, where: str) -> Profile:
+    """Return the profile that a YAML text holds.
+
+    Parameters
+    ----------
+    text : str
+        The form of ``profiles/*.yml``: a metric without ``prepare`` has the profile's.
+    where : str
+        What it is called in messages.
+
+    Raises
+    ------
+    UserError
+        With all that is wrong with it.
+    """
+    data = parse_yaml(text, where)
+    common = data.pop("prepare", [])
+    metrics = data.get("metrics")
+    if isinstance(metrics, Mapping):
+        data["metrics"] = {
+            name: {"prepare": common, **options, "name": name}
+            if isinstance(options, Mapping)
+            else options
+            for name, options in metrics.items()
+        }
+    given = checked(ProfileFile, data, where)
+    return Profile(**{**dict(given), "metrics": tuple(given.metrics.values())})

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from bids_recon.machine import Machine, in_batches
+from bids_recon.weights import weights_called
 
 MB_PER_PICTURE = 60
 MB_PER_TEXT = 20
@@ -34,6 +35,9 @@ class ClipVision:
     weights: str = "clip-vit-l-14"
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     pretrained: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        weights_called(self.weights)
 
     def fit(self, pictures: np.ndarray) -> Self:  # noqa: ARG002
         """Learn nothing."""
@@ -87,6 +91,7 @@ class ClipText:
     reads: ClassVar[str] = "captions"
 
     def __post_init__(self) -> None:
+        weights_called(self.weights)
         if self.form not in FORMS:
             raise ValueError(f"form is one of {FORMS}, not {self.form!r}")
 

@@ -4,6 +4,21 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 
+def check_components(wanted: float) -> None:
+    """Check how many principal components are wanted.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a share of variance nor a number of components.
+    """
+    if not (0 < wanted < 1 or (wanted >= 1 and wanted == int(wanted))):
+        raise ValueError(
+            "n_components is a whole number from 1, or a share of variance between 0 "
+            f"and 1, not {wanted}"
+        )
+
+
 def principal_components(flat: np.ndarray, wanted: float) -> np.ndarray:
     """Return principal components (n_components, n_values) of rows (n, n_values).
 

@@ -6,10 +6,13 @@ from typing import ClassVar, Self
 import numpy as np
 from skimage.feature import hog
 
-from bids_recon.features.components import principal_components
+from bids_recon.features.components import check_components, principal_components
 
 CELLS = 7
 """Cells on a side, where pictures are large enough for two pixels a cell."""
+
+
+MOST_ORIENTATIONS = 180
 
 
 @dataclass
@@ -31,6 +34,13 @@ class Edges:
     orientations: int = 8
     n_components: float = 0.95
     widened: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_components(self.n_components)
+        if not 1 <= self.orientations <= MOST_ORIENTATIONS:
+            raise ValueError(
+                f"orientations are 1 to {MOST_ORIENTATIONS}, not {self.orientations}"
+            )
 
     def fit(self, pictures: np.ndarray) -> Self:
         """Learn components from distinct training pictures (n, 3, H, W)."""

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from bids_recon.features.components import principal_components
+from bids_recon.features.components import check_components, principal_components
 
 
 @dataclass
@@ -24,8 +24,7 @@ class Eigenimage:
     """Learns from pictures that were never shown, too, where there are any."""
 
     def __post_init__(self) -> None:
-        if self.n_components <= 0:
-            raise ValueError(f"n_components is above 0, not {self.n_components}")
+        check_components(self.n_components)
 
     def fit(self, pictures: np.ndarray) -> Self:
         """Learn components from distinct training pictures (n, 3, H, W)."""

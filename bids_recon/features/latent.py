@@ -7,9 +7,13 @@ from typing import ClassVar, Self
 import numpy as np
 
 from bids_recon.machine import Machine, in_batches
+from bids_recon.weights import weights_called
 
 MB_PER_PIXEL = 2e-3
 """What the activations of a full autoencoder take; the tiny ones take less."""
+
+LARGEST = 4096
+"""Pixels on a side."""
 
 
 @dataclass
@@ -31,6 +35,11 @@ class Latent:
     side: int | None = None
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     pretrained: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        weights_called(self.weights)
+        if self.side is not None and not 1 <= self.side <= LARGEST:
+            raise ValueError(f"side is null or 1 to {LARGEST} pixels, not {self.side}")
 
     def fit(self, pictures: np.ndarray) -> Self:
         """Note the size of pictures (n, 3, H, W)."""

@@ -7,6 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from bids_recon.errors import Status, UserError
+
 
 @dataclass
 class LocalContrast:
@@ -28,9 +30,17 @@ class LocalContrast:
         self.scales = tuple(self.scales)
         if not self.scales or min(self.scales) < 1:
             raise ValueError(f"scales are whole numbers from 1, not {self.scales}")
+        if len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"scales are different from each other, not {self.scales}")
 
     def fit(self, pictures: np.ndarray) -> Self:
-        """Learn which patches fit into pictures (n, 3, H, W)."""
+        """Learn which patches fit into pictures (n, 3, H, W).
+
+        Raises
+        ------
+        UserError
+            If none does.
+        """
         height, width = pictures.shape[2:]
         self.shape_ = (height, width)
         self.patches_ = [
@@ -38,6 +48,12 @@ class LocalContrast:
             for h, w in product(self.scales, repeat=2)
             if h <= height and w <= width
         ]
+        if not self.patches_:
+            raise UserError(
+                f"local_contrast: no patch of {min(self.scales)} pixels fits into "
+                f"pictures of {height} x {width}. Give smaller scales.",
+                Status.USAGE,
+            )
         return self
 
     @property

@@ -1,7 +1,7 @@
 """Latents of a very deep variational autoencoder, and back."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from zlib import crc32
@@ -9,6 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from bids_recon.machine import Machine, in_batches
+from bids_recon.weights import weights_called
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,9 @@ SHIFT, SCALE = -115.92961967, 1 / 69.37404
 """How ImageNet's pixels, 0 to 255, were brought to mean 0 and deviation 1."""
 
 MB_PER_PICTURE = 40
+
+N_LAYERS = 75
+"""Stochastic layers of the published network."""
 
 
 @dataclass
@@ -51,8 +55,12 @@ class Vdvae:
     pretrained: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.n_layers < 1:
-            raise ValueError(f"n_layers is at least 1, not {self.n_layers}")
+        weights_called(self.weights)
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is 0 to {2**32 - 1}, not {self.seed}")
+        most = self._most_layers()
+        if not 1 <= self.n_layers <= most:
+            raise ValueError(f"n_layers is 1 to {most}, not {self.n_layers}")
 
     def fit(self, pictures: np.ndarray) -> Self:
         """Note the size of pictures (n, 3, H, W)."""
@@ -111,6 +119,14 @@ class Vdvae:
             parts = [part for _, part in in_batches(decoded, values, n)]
         return np.concatenate(parts)
 
+    def _most_layers(self) -> int:
+        if not self.architecture:
+            return N_LAYERS
+        # Without an architecture of its own nothing is loaded to know this.
+        from bids_recon.networks.vdvae import Architecture
+
+        return len(Architecture.of(self.architecture).latent_sides)
+
     def _generator(self, values: np.ndarray) -> "torch.Generator":
         import torch
 
@@ -125,7 +141,7 @@ class Vdvae:
         from bids_recon.networks.vdvae import VDVAE, Architecture
 
         path: Path = self.machine.weights(self.weights)
-        form = Architecture(**{**asdict(Architecture()), **self.architecture})
+        form = Architecture.of(self.architecture)
         with torch.random.fork_rng(devices=[]):
             model = VDVAE(form)
         state = {k.removeprefix("module."): v for k, v in read_state(path).items()}

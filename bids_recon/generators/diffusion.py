@@ -1,6 +1,7 @@
 """What diffusion models have in common: their numbers, and one picture per trial."""
 
 from collections.abc import Callable
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from bids_recon.datatypes import Decoded
 from bids_recon.errors import Status, UserError
 from bids_recon.pictures import open_picture
+from bids_recon.weights import weights_called
 
 if TYPE_CHECKING:
     from bids_recon.networks.sampling import Sampler
@@ -68,26 +70,46 @@ def sample_each(
     return np.stack(made)
 
 
-def check_sampling(
-    steps: int,
-    strength: float,
-    samples: int,
-    init: str | None = None,
-    fixed_init: str | None = None,
-) -> None:
-    """Check what a sampling loop is asked for.
+MOST_STEPS = 1000
+"""Of the noise that diffusion models were trained with."""
+
+LARGEST = 4096
+"""Pixels on a side."""
+
+
+def check_sampling(generator: Any) -> None:
+    """Check what a diffusion model is asked for.
+
+    Parameters
+    ----------
+    generator : StableDiffusion or VersatileDiffusion
+        With its options.
 
     Raises
     ------
     ValueError
         If no step or no picture would be made, or it is to begin with two.
+    UserError
+        If there are no weights of such a name.
     """
-    if steps < 1 or samples < 1:
-        raise ValueError(f"steps and samples are at least 1, not {steps} and {samples}")
+    weights_called(generator.weights)
+    steps, strength = generator.steps, generator.strength
+    if not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps are 1 to {MOST_STEPS}, not {steps}")
+    if generator.samples < 1:
+        raise ValueError(f"samples are at least 1, not {generator.samples}")
+    if generator.side % 8 or not 8 <= generator.side <= LARGEST:
+        raise ValueError(
+            f"side is a multiple of 8, at most {LARGEST} pixels, not {generator.side}"
+        )
+    if not generator.guidance >= 0:
+        raise ValueError(f"guidance is at least 0, not {generator.guidance}")
     if not 0 < strength <= 1 or int(steps * strength) < 1:
         raise ValueError(
             f"strength is above 0 and at most 1, and leaves a step; {strength} of "
             f"{steps} steps does not"
         )
-    if init is not None and fixed_init is not None:
+    if generator.init is not None and generator.fixed_init is not None:
         raise ValueError("fixed_init is for where init is null")
+    if generator.fixed_init is not None and not isfile(generator.fixed_init):  # noqa: PTH113
+        raise ValueError(f"fixed_init: there is no file {generator.fixed_init!r}")

@@ -1,5 +1,6 @@
 """Pictures from the inverse of a feature space."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ class Inverse:
 
     features: str = "eigenimage"
     needs: ClassVar[tuple[str, ...]] = ("features",)
+    calls: ClassVar[Mapping[str, str]] = {"features": "decode"}
 
     def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:  # noqa: ARG002
         """Return pictures (n_trials, 3, H, W)."""

@@ -1,5 +1,6 @@
 """Pictures from local decoders of several scales, combined."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -35,6 +36,7 @@ class LocalCombination:
     features: str = "local_contrast"
     weights: str = "learned"
     needs: ClassVar[tuple[str, ...]] = ("features",)
+    calls: ClassVar[Mapping[str, str]] = {"features": "spread"}
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:

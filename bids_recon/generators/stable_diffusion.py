@@ -1,5 +1,6 @@
 """Pictures by Stable Diffusion, from a decoded first picture and decoded text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -58,14 +59,14 @@ class StableDiffusion:
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     needs: ClassVar[tuple[str, ...]] = ("init", "text")
     as_pictures: ClassVar[tuple[str, ...]] = ("init",)
+    calls: ClassVar[Mapping[str, str]] = {"init": "decode"}
+    of_captions: ClassVar[tuple[str, ...]] = ("text",)
     one_by_one: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.init is None and self.text is None:
             raise ValueError("init or text is needed, or both")
-        check_sampling(
-            self.steps, self.strength, self.samples, self.init, self.fixed_init
-        )
+        check_sampling(self)
         self._sampler: Sampler | None = None
 
     def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Pictures by Versatile Diffusion, guided by decoded text and vision embeddings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -67,14 +68,14 @@ class VersatileDiffusion:
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     needs: ClassVar[tuple[str, ...]] = ("init", "text", "vision")
     as_pictures: ClassVar[tuple[str, ...]] = ("init",)
+    calls: ClassVar[Mapping[str, str]] = {"init": "decode"}
+    of_captions: ClassVar[tuple[str, ...]] = ("text",)
     one_by_one: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.text is None and self.vision is None:
             raise ValueError("text or vision is needed, or both")
-        check_sampling(
-            self.steps, self.strength, self.samples, self.init, self.fixed_init
-        )
+        check_sampling(self)
         if not 0 <= self.mixing <= 1:
             raise ValueError(f"mixing is between 0 and 1, not {self.mixing}")
         self._sampler: Sampler | None = None

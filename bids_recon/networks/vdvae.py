@@ -4,19 +4,26 @@ Child (2021), "Very deep VAEs generalize autoregressive models and can outperfor
 on images", ICLR.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, gelu, interpolate
+
+from bids_recon.registry import options_of
+from bids_recon.schema import checked
 
 MIXTURES = 10
 PER_MIXTURE = 10
 """A weight, and for three colours a mean, a scale and a coefficient."""
 
 LEAST_LOG_SCALE = -7.0
+
+LARGEST = 4096
+"""Number in an architecture."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,31 @@ class Architecture:
     bottleneck: float = 0.25
     side: int = 64
 
+    @classmethod
+    def of(cls, changes: Mapping[str, Any]) -> "Architecture":
+        """Return the published layers, but for some changes.
+
+        Raises
+        ------
+        UserError
+            If there is no such field, or it has another type.
+        ValueError
+            If blocks are written in another form.
+        """
+        given = checked(options_of(cls), dict(changes), "architecture")
+        return cls(**{name: getattr(given, name) for name in changes})
+
+    def __post_init__(self) -> None:
+        for blocks in (self.encoder_blocks, self.decoder_blocks):
+            parse_blocks(blocks)
+        for name in ("width", "latent_channels", "side"):
+            if not 1 <= getattr(self, name) <= LARGEST:
+                raise ValueError(f"{name} is 1 to {LARGEST}, not {getattr(self, name)}")
+        if not 0 < self.bottleneck <= 1:
+            raise ValueError(
+                f"bottleneck is above 0 and at most 1, not {self.bottleneck}"
+            )
+
     @property
     def latent_sides(self) -> list[int]:
         """The side of every stochastic layer, from the top."""
@@ -74,6 +106,8 @@ def parse_blocks(text: str) -> list[tuple[int, str, int]]:
                 f"blocks are written like 16x9, 16d2 or 16m8, not {part!r}"
             )
         side, number = (int(entry) for entry in numbers)
+        if not (1 <= side <= LARGEST and 1 <= number <= LARGEST):
+            raise ValueError(f"blocks have numbers from 1 to {LARGEST}, not {part!r}")
         layers += [(side, "x", 1)] * number if kind in ("x", None) else []
         layers += [(side, kind, number)] if kind in ("d", "m") else []
     return layers

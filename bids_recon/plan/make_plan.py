@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bids_recon.dataset.derivatives import camel_case
+from bids_recon.dataset.derivatives import camel_case, check_distinct
 from bids_recon.dataset.events import NoPictureError, read_events
 from bids_recon.dataset.images import describe_grid, open_image, same_grid
 from bids_recon.dataset.layout import Dataset, Run
+from bids_recon.dataset.metadata import read_times
 from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_events
 from bids_recon.dataset.trial_tables import read_trial_table
 from bids_recon.datatypes import MODELLED, TRIAL_COLUMNS
-from bids_recon.errors import UserError
+from bids_recon.errors import Status, UserError
 from bids_recon.plan.checks import check_split
 from bids_recon.plan.methods import reads_captions
 from bids_recon.plan.plan import Analysis, Plan, RunPlan
@@ -45,6 +46,8 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
     notes = list(dataset.notes)
     if without:
         notes.append(f"{without} runs without events were left out.")
+    if not runs[0].given:
+        _check_estimators(recipes, runs[0])
     if runs[0].given:
         notes.append("Single-trial responses that others estimated were read.")
     planned, told = _plan_runs(runs, settings)
@@ -62,6 +65,8 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
         links={**dataset.links, "stimuli": folder},
         notes=tuple(notes),
     )
+    regions = {roi for analysis in plan.analyses for roi in analysis.roi_sets}
+    check_distinct("sets of regions", sorted(roi.name for roi in regions))
     plan = with_pictures(plan, folder)
     _check_grids(plan.runs)
     if not settings.reports_only:
@@ -108,7 +113,7 @@ def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
     if run.given:
         trials = read_trial_table(run, n_volumes, settings.stimulus_column)
         return RunPlan(run, trials, n_volumes, 0.0, 0.0), counts
-    repetition_time = _repetition_time(run, image)
+    repetition_time, start_time = read_times(run, image.header)
     events = read_events(run.table, settings.stimulus_column, settings.trials)
     counts.update(events.unclear)
     table = pd.concat([events.trials, events.nuisance], ignore_index=True)
@@ -124,41 +129,18 @@ def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
     for name in ("session", "task", "run"):
         table[name] = run.entities.get(name, "n/a")
     table = table[[*TRIAL_COLUMNS, *(c for c in table if c not in TRIAL_COLUMNS)]]
-    start_time = float(run.metadata.get("StartTime", 0.0))
     return RunPlan(run, table, n_volumes, repetition_time, start_time), counts
 
 
-def _repetition_time(run: Run, image: object) -> float:
-    header = image.header
-    seconds = {"msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1], 1.0)
-    in_header = float(header.get_zooms()[3]) * seconds
-    in_sidecar = run.metadata.get("RepetitionTime")
-    if in_sidecar is None:
-        if in_header <= 0:
+def _check_estimators(recipes: tuple[Recipe, ...], run: Run) -> None:
+    for recipe in recipes:
+        if recipe.responses.estimator.name == "given":
             raise UserError(
-                f"{run.bold}: neither its sidecar (RepetitionTime) nor its header says "
-                "how long a volume takes. Add RepetitionTime to the JSON sidecar."
+                f"The recipe {recipe.name} takes single-trial responses that exist "
+                f"(estimator: given), and {run.bold.name} is BOLD. Leave the estimator "
+                "out, or leave the BOLD out with --derivatives NAME=PATH.",
+                Status.USAGE,
             )
-        return in_header
-    try:
-        in_sidecar = float(in_sidecar)
-    except (TypeError, ValueError):
-        in_sidecar = -1.0
-    if in_sidecar <= 0:
-        raise UserError(
-            f"{run.bold}: RepetitionTime in its sidecar is "
-            f"{run.metadata['RepetitionTime']!r}; expected seconds above 0."
-        )
-    # A header of 0 or 1 without a unit was never filled in.
-    unset = in_header <= 0 or (
-        in_header == 1.0 and header.get_xyzt_units()[1] == "unknown"
-    )
-    if not unset and abs(in_header - in_sidecar) > 0.01 * in_sidecar:
-        raise UserError(
-            f"{run.bold}: the sidecar says that a volume takes {in_sidecar:g} s, the "
-            f"header {in_header:g} s. Mend the one that is wrong."
-        )
-    return in_sidecar
 
 
 def _check_grids(plans: Sequence[RunPlan]) -> None:
@@ -178,13 +160,15 @@ def _analyses(recipe: Recipe, settings: Settings) -> list[Analysis]:
     sets = {roi.name: roi for roi in settings.roi_sets}
     if recipe.rois:
         # A region that the recipe asks for is a set of --roi, or a label as it is.
+        own = {
+            roi: sets.get(roi, RoiSet(camel_case(roi), (roi,))) for roi in recipe.rois
+        }
         rois = {
-            name: tuple(sets.get(roi, RoiSet(roi, (roi,))) for roi in step.rois)
-            or (BRAIN,)
+            name: tuple(own[roi] for roi in step.rois) or (BRAIN,)
             for name, step in recipe.decode.items()
         }
         return [Analysis(recipe, camel_case(" ".join(recipe.rois)), rois)]
     return [
-        Analysis(recipe, roi.name, dict.fromkeys(recipe.decode, (roi,)))
+        Analysis(recipe, camel_case(roi.name), dict.fromkeys(recipe.decode, (roi,)))
         for roi in sets.values() or (BRAIN,)
     ]

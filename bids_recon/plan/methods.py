@@ -1,17 +1,58 @@
 """The methods that a recipe names, made for the machine that a run has."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from bids_recon.datatypes import Decoder, FeatureSpace, Generator
 from bids_recon.decoders import DECODERS
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.evaluation.profiles import profile_names
 from bids_recon.features import FEATURES
 from bids_recon.generators import GENERATORS
 from bids_recon.machine import MEM_MB, Machine
-from bids_recon.recipe import DecodeStep, Recipe, with_steps, without_feeds
-from bids_recon.registry import build, load
+from bids_recon.recipe import (
+    DecodeStep,
+    Method,
+    Recipe,
+    read_recipe,
+    with_steps,
+    without_feeds,
+)
+from bids_recon.registry import build, examine, load
+from bids_recon.responses import ESTIMATORS
+from bids_recon.rois import SELECTIONS
+from bids_recon.schema import Finding, refusal
 from bids_recon.settings import Settings
 from bids_recon.weights import absent, find, stamp_of, weights_called
+
+KINDS = MappingProxyType(
+    {
+        "response estimator": ESTIMATORS,
+        "feature space": FEATURES,
+        "voxel selection": SELECTIONS,
+        "decoder": DECODERS,
+        "generator": GENERATORS,
+    }
+)
+"""The registry of each kind of method that a recipe names."""
+
+
+def problems_of(kind: str, method: Method) -> Sequence[Finding]:
+    """Return what is wrong with a method of a recipe and its options."""
+    return examine(KINDS[kind], kind, method.name, method.options)[1]
+
+
+def whole_recipe(name_or_path: str) -> Recipe:
+    """Read a recipe, and check all of it before anything runs.
+
+    Raises
+    ------
+    UserError
+        With all that is wrong with the recipe and its methods.
+    """
+    recipe = read_recipe(name_or_path, problems_of)
+    return checked_recipe(recipe, name_or_path)
 
 
 def machine_of(settings: Settings) -> Machine:
@@ -49,29 +90,72 @@ def feeds_of(recipe: Recipe) -> dict[str, str]:
     return {need: name for need, name in feeds.items() if name is not None}
 
 
-def checked_recipe(recipe: Recipe) -> Recipe:
+def checked_recipe(recipe: Recipe, where: str | None = None) -> Recipe:
     """Return a recipe that decodes what its generator needs, and nothing else.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    where : str, optional
+        Its file, for messages; its name without one.
 
     Raises
     ------
     UserError
-        If a method does not exist, refuses its settings, or is fed from a feature space
-        that is not decoded.
+        If the generator refuses its settings or cannot use what it is fed from, or
+        there is no profile of a name.
     """
     feeds = feeds_of(recipe)
+    findings = [
+        *(
+            Finding(
+                ("evaluate", "profiles"), _unknown("profile", name, profile_names())
+            )
+            for name in recipe.profiles
+            if name not in profile_names()
+        ),
+        *_misfed(recipe, feeds),
+        *_misplaced(recipe),
+    ]
+    if findings:
+        raise refusal(findings, where or f"recipe {recipe.name}")
+    return with_steps(recipe, feeds.values())
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    return f"there is no {kind} {name!r}. {did_you_mean(name, known)}"
+
+
+def _misfed(recipe: Recipe, feeds: Mapping[str, str]) -> Iterator[Finding]:
+    """Find what a generator is fed from and cannot use."""
+    generator = generator_class(recipe)
     for need, name in feeds.items():
         if name not in recipe.decode:
-            raise UserError(
-                f"The recipe {recipe.name} feeds {need!r} of its generator "
-                f"{recipe.generate.name!r} from {name!r}, which it does not decode. "
-                f"{did_you_mean(name, recipe.decode)}",
-                Status.USAGE,
+            yield Finding(
+                ("generate", need),
+                f"the recipe feeds its generator from {name!r}, which it does not "
+                f"decode. {did_you_mean(name, recipe.decode)}",
             )
-    recipe = with_steps(recipe, feeds.values())
-    for step in recipe.decode.values():
-        space_of(step, Machine())
-        decoder_of(step, Machine())
-    return recipe
+            continue
+        space = space_class(recipe.decode[name].features)
+        method = getattr(generator, "calls", {}).get(need)
+        if method and not hasattr(space, method):
+            what = {"decode": "way back to pictures", "spread": "patches"}[method]
+            yield Finding(("generate", need), f"{name!r} has no {what}")
+        if need in getattr(generator, "of_captions", ()) and not of_captions(space):
+            yield Finding(("generate", need), f"{name!r} are no features of captions")
+
+
+def _misplaced(recipe: Recipe) -> Iterator[Finding]:
+    """Find features beside others that their decoder cannot use."""
+    for name, step in recipe.decode.items():
+        path = ("decode", name, "beside")
+        if step.beside and not uses_prior(step):
+            yield Finding(path, f"the decoder {step.decoder.name!r} reads none")
+        for method in step.beside:
+            if of_captions(space_class(method)):
+                yield Finding(path, f"{method.name!r} are features of captions")
 
 
 def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:
@@ -119,10 +203,19 @@ def uses_prior(step: DecodeStep) -> bool:
     return getattr(decoder, "uses_prior", False)
 
 
+def space_class(method: Method) -> Any:
+    """Return the class of a feature space."""
+    return load(FEATURES, "feature space", method.name)
+
+
+def of_captions(space: Any) -> bool:
+    """Tell whether the features of a class are of captions, not of pictures."""
+    return getattr(space, "reads", "pictures") == "captions"
+
+
 def reads_captions(step: DecodeStep) -> bool:
     """Tell whether a step's features are of captions."""
-    space = load(FEATURES, "feature space", step.features.name)
-    return getattr(space, "reads", "pictures") == "captions"
+    return of_captions(space_class(step.features))
 
 
 def without_captions(recipe: Recipe) -> Recipe | None:

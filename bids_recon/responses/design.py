@@ -14,6 +14,11 @@ HRF_MODELS = ("glover", "spm")
 DRIFT_MODELS = ("cosine", "polynomial", None)
 VOXELS_AT_ONCE = 20_000
 
+MOST_DRIFTS = 100
+"""Highest degree of polynomial drifts; by default that of a run of 200 minutes."""
+
+MOST_HIGH_PASS = 0.1
+"""Hz; above it lie responses themselves."""
 WORDS = {
     "atrix is singular": (
         "The design matrix of a run is singular or nearly so: some trials, drifts or "
@@ -62,6 +67,15 @@ class DesignSettings:
             raise ValueError(f"hrf is one of {HRF_MODELS}, not {self.hrf!r}")
         if self.drift not in DRIFT_MODELS:
             raise ValueError(f"drift is one of {DRIFT_MODELS}, not {self.drift!r}")
+        if self.drift_order is not None and not 0 <= self.drift_order <= MOST_DRIFTS:
+            raise ValueError(
+                f"drift_order is null or 0 to {MOST_DRIFTS}, not {self.drift_order}"
+            )
+        if not 0 < self.high_pass <= MOST_HIGH_PASS:
+            raise ValueError(
+                f"high_pass is above 0 and at most {MOST_HIGH_PASS} Hz, not "
+                f"{self.high_pass}"
+            )
 
 
 def design_matrices(

@@ -9,6 +9,9 @@ from nilearn.signal import clean
 from bids_recon.datatypes import MODELLED, Trials
 from bids_recon.errors import Note
 
+LONGEST_LAG = 60
+"""Seconds; the haemodynamic response is over long before."""
+
 EPSILON = np.finfo(np.float64).eps
 UNITS = {"percent": "psc", "z": "zscore_sample"}
 
@@ -38,6 +41,10 @@ class Window:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise ValueError(f"unit is one of {tuple(UNITS)}, not {self.unit!r}")
+        if not abs(self.lag) <= LONGEST_LAG:
+            raise ValueError(
+                f"lag is -{LONGEST_LAG} to {LONGEST_LAG} s, not {self.lag}"
+            )
 
     def estimate(
         self,

@@ -17,6 +17,11 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     return mask
 
 
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k is at least 1, not {k}")
+
+
 @dataclass(frozen=True)
 class FValue:
     """The k voxels with the highest F.
@@ -32,6 +37,9 @@ class FValue:
     """
 
     k: int = 500
+
+    def __post_init__(self) -> None:
+        _check_k(self.k)
 
     def select(self, X: np.ndarray, Y: np.ndarray, stimuli: np.ndarray) -> np.ndarray:
         """Return a mask (n_voxels,) from training trials."""
@@ -61,6 +69,9 @@ class Reliability:
     """
 
     k: int = 500
+
+    def __post_init__(self) -> None:
+        _check_k(self.k)
 
     def select(
         self,

@@ -1,6 +1,5 @@
 """Stage 5: reconstructions are compared with what was seen."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +58,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     record = Record(
         stage="evaluate",
         settings={
-            "profiles": [asdict(read_profile(name)) for name in recipe.profiles],
+            "profiles": [read_profile(name).model_dump() for name in recipe.profiles],
             "weights": weights_here(recipe.profiles, plan.settings.weights_dir),
         },
         inputs={

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.checksums import checksums
-from bids_recon.dataset.derivatives import camel_case, output_path
+from bids_recon.dataset.derivatives import LONGEST_STEM, camel_case, output_path
 from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.datatypes import Trials
@@ -87,7 +87,9 @@ def listing(
     table = table.loc[table.index.repeat(samples)].reset_index(drop=True)
     sample = table.groupby("trial").cumcount() + 1
     table.insert(1, "sample", sample)
-    stems = table["stimulus"].map(lambda name: camel_case(Path(name).stem))
+    stems = table["stimulus"].map(
+        lambda name: camel_case(Path(name).stem, LONGEST_STEM)
+    )
     names = [
         f"{trial:04d}_{stem}" for trial, stem in zip(table["trial"], stems, strict=True)
     ]
