@@ -130,9 +130,7 @@ def test_a_filter_file(dataset, broken, tmp_path):
     path.write_text("{")
     broken(64, "not valid JSON", options=options)
     path.write_text(json.dumps({"bold": {"ech": 2}}))
-    broken(
-        64, "bold: ech: there is no entity 'ech'. Did you mean 'echo'?", options=options
-    )
+    broken(64, "bold: ech: there is no entity 'ech'", options=options)
 
 
 def test_no_derivatives_at_all(dataset, broken):

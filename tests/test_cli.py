@@ -30,7 +30,8 @@ def test_help_imports_nothing_heavy():
         "import sys; from bids_recon.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'numpy', 'pandas', 'bids', 'nilearn', 'torch', 'sklearn', 'yaml'}\n"
+        "heavy = {'numpy', 'pandas', 'bids', 'nilearn', 'torch', 'sklearn', 'yaml', "
+        "'pydantic'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run(

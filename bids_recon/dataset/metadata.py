@@ -23,13 +23,13 @@ class BoldMetadata(Table):
     ----------
     RepetitionTime : float or None
         How long a volume takes; ``None`` where the header says so alone.
-    StartTime : float
+    StartTime : float or None
         When the slice was acquired to which slice timing was corrected, after the
         beginning of its volume.
     """
 
     RepetitionTime: Annotated[float, Field(ge=SHORTEST, le=LONGEST)] | None = None
-    StartTime: Annotated[float, Field(ge=0, le=LONGEST)] = 0.0
+    StartTime: Annotated[float, Field(ge=0, le=LONGEST)] | None = None
 
 
 def read_times(run: Run, header: nib.Nifti1Header) -> tuple[float, float]:
@@ -66,14 +66,15 @@ def read_times(run: Run, header: nib.Nifti1Header) -> tuple[float, float]:
                 f"{repetition_time:g} s, the header {in_header:g} s. Mend the one that "
                 "is wrong."
             )
-    if said.StartTime > repetition_time:
+    start_time = said.StartTime or 0.0
+    if start_time > repetition_time:
         raise UserError(
             f"{where}, StartTime: expected at most the {repetition_time:g} s that a "
-            f"volume takes, found {said.StartTime:g}. It says when, after the "
+            f"volume takes, found {start_time:g}. It says when, after the "
             "beginning of a volume, the slice was acquired to which all were brought; "
             "where volumes were cut off, shift the onsets of the events."
         )
-    return repetition_time, said.StartTime
+    return repetition_time, start_time
 
 
 def _plausible(run: Run, in_header: float) -> float:
