@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from bids_recon.errors import Status, UserError
 
@@ -57,7 +58,7 @@ def _part_of(path: Path) -> Path:
     return path.with_name(f"{PART}{uuid4().hex}{suffix}")
 
 
-def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+def new_array(path: Path, shape: tuple[int, ...]) -> "np.memmap":
     """Make a file for an array of float32, with room on the disk, and map it.
 
     A map of a file without room ends the process when the disk is full.
@@ -67,6 +68,8 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     OSError
         If there is no room.
     """
+    import numpy as np
+
     array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     reserve = getattr(os, "posix_fallocate", None)
     if reserve is not None:
@@ -75,7 +78,7 @@ def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
-def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+def save_arrays(arrays: "Mapping[str, np.ndarray]", path: Path) -> None:
     """Write arrays by their names, in a form that loads without pickle.
 
     Raises

@@ -38,9 +38,9 @@ Confounds: TypeAlias = Literal[
     "ica_aroma",
     "tedana",
     "scrub",
-    "non_steady_state",
 ]
-"""What nilearn's ``load_confounds`` calls noise components, for fMRIPrep's tables."""
+"""What nilearn's ``load_confounds`` calls noise components, for fMRIPrep's tables;
+volumes that are not in a steady state are always looked for."""
 
 LARGEST = 4096
 """Pixels on the longer side of pictures; a thousand of them already take 200 GB."""
@@ -144,6 +144,8 @@ def _strategy(confounds: tuple[str, ...]) -> tuple[str, ...]:
             "compcor needs high_pass beside it, because fMRIPrep filtered the data "
             "that its components come from"
         )
+    if len(set(confounds)) < len(confounds):
+        raise ValueError("expected each of them once, found one twice")
     return confounds
 
 

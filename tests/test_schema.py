@@ -264,6 +264,7 @@ class TestRecipes:
             ("responses: {estimator: {name: lss, drift_order: -1}}", "drift_order"),
             ("responses: {confounds: [motions]}", "confounds: 0: expected 'motion'"),
             ("responses: {confounds: compcor}", "compcor needs high_pass"),
+            ("responses: {confounds: [motion, motion]}", "found one twice"),
             (
                 "responses: {average_repeats: {train: 'false'}}",
                 "responses: average_repeats: train: expected true or false",
@@ -360,7 +361,7 @@ class TestRecipes:
             whole_recipe(str(path))
 
     def test_confounds_are_those_of_nilearn(self):
-        assert set(get_args(Confounds)) == set(ALL_CONFOUNDS)
+        assert {*get_args(Confounds), "non_steady_state"} == set(ALL_CONFOUNDS)
 
     @pytest.mark.parametrize("name", recipe_names())
     def test_a_recipe_broken_anywhere_is_told_or_works(self, tmp_path, name):
@@ -411,7 +412,9 @@ def test_every_option_of_every_method_refuses_what_it_cannot_use(kind, name, opt
         ("decoder", "ridge", {"alphas": []}),
         ("decoder", "encoding_inversion", {"components": [2]}),
         ("decoder", "encoding_inversion", {"penalties": []}),
+        ("decoder", "encoding_inversion", {"temperatures": [1e300]}),
         ("decoder", "sgd", {"batch_size": 0}),
+        ("decoder", "sgd", {"learning_rate": 1e300}),
         ("decoder", "sparse", {"n_nonzero": 0}),
         ("decoder", "sparse_logistic", {"C": 0}),
         ("voxel selection", "reliability", {"k": 0}),

@@ -119,6 +119,7 @@ class Dataset:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.notes: list[str] = []
+        self.undescribed: list[str] = []
         self.filters = read_filters(settings.bids_filter_file)
         if self.filters.ignored:
             self.notes.append(

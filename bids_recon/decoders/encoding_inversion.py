@@ -16,6 +16,9 @@ PARTS = ("ridge", "gaussian", "exemplar")
 COMPONENTS = 300
 """Principal components of the features, at most."""
 
+LEAST, MOST = 1e-6, 1e6
+"""Of settings; beyond, matrices are no longer told from singular ones."""
+
 SHOWN = 3
 """Exemplars that are shown beside a reconstruction."""
 
@@ -73,10 +76,11 @@ class EncodingInversion:
         shares = ("components", "shrinkages")
         for name in (*shares, "penalties", "bandwidths", "temperatures"):
             values = getattr(self, name)
-            if not values or min(values) <= 0:
-                raise ValueError(f"{name} are numbers above 0, not {values!r}")
-            if name in shares and max(values) > 1:
-                raise ValueError(f"{name} are at most 1, not {values!r}")
+            most = 1.0 if name in shares else MOST
+            if not values or min(values) < LEAST or max(values) > most:
+                raise ValueError(
+                    f"{name} are numbers from {LEAST:g} to {most:g}, not {values!r}"
+                )
         if self.n_folds < 2 or self.n_best < 1:
             raise ValueError(
                 "n_folds is at least 2 and n_best at least 1, not "

@@ -55,10 +55,10 @@ class SGD:
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+        if not (0 < self.learning_rate <= 10 and 0 <= self.weight_decay <= 10):
             raise ValueError(
-                "learning_rate is above 0 and weight_decay at least 0, not "
-                f"{self.learning_rate} and {self.weight_decay}"
+                "learning_rate is above 0, weight_decay 0 or more, and both at most "
+                f"10, not {self.learning_rate} and {self.weight_decay}"
             )
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
