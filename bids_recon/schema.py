@@ -222,7 +222,7 @@ def _findings(schema: Any, data: Any, error: ValidationError) -> tuple[Finding, 
         elif kind == "value_error":
             findings.append(Finding(path, str(entry["ctx"]["error"])))
         else:
-            phrase = EXPECTED.get(kind, entry["msg"]).format(**entry.get("ctx", {}))
+            phrase = EXPECTED.get(kind, "another value").format(**entry.get("ctx", {}))
             expected.setdefault(path, []).append(phrase)
             found[path] = entry["input"]
     for path, phrases in expected.items():

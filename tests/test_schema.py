@@ -374,6 +374,7 @@ class TestRecipes:
                 found = problem(whole_recipe, str(path))
                 assert found is None or found.status == 64
                 assert found is None or str(path) in str(found)
+                assert "expected another value" not in str(found)
 
 
 def wrong_for(kind):
@@ -627,6 +628,7 @@ class TestProfiles:
                     profile_of, as_yaml(changed(data, place, value)), "p.yml"
                 )
                 assert found is None or "p.yml" in str(found)
+                assert "expected another value" not in str(found)
 
 
 class TestSidecars:
