@@ -131,7 +131,7 @@ class TestYaml:
         path.write_bytes(b"\xff\xfes")
         with pytest.raises(UserError, match="UTF-8"):
             settings(path)
-        with pytest.raises(UserError, match="cannot be read"):
+        with pytest.raises(UserError, match="found a folder"):
             settings(tmp_path)
 
     def test_values_are_what_people_mean(self):
