@@ -112,7 +112,7 @@ def absent(missing: list[Weights]) -> str:
 def known_weights() -> dict[str, Weights]:
     """Return all entries of ``weights.yml`` by name."""
     data: dict[str, Any] = yaml.safe_load(
-        files("bids_recon").joinpath("weights.yml").read_text()
+        files("bids_recon").joinpath("weights.yml").read_text(encoding="utf-8")
     )
     return {
         name: Weights(
@@ -300,4 +300,4 @@ def _resolved_revision(path: Path) -> str | None:
     if path.parent.name == "snapshots":
         return path.name
     notes = sorted((path / ".cache" / "huggingface" / "download").rglob("*.metadata"))
-    return notes[0].read_text().split("\n", 1)[0] if notes else None
+    return notes[0].read_text(encoding="utf-8").split("\n", 1)[0] if notes else None

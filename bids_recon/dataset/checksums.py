@@ -45,7 +45,7 @@ class Checksums:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         try:
-            self._known = json.loads(path.read_text()) if path else {}
+            self._known = json.loads(path.read_text(encoding="utf-8")) if path else {}
         except (OSError, ValueError):
             self._known = {}
 

@@ -159,7 +159,7 @@ def check_durations(table: pd.DataFrame, path: Path) -> None:
 @cache
 def _convention(name: str) -> dict[str, Any]:
     resource = files("bids_recon.dataset").joinpath("conventions", f"{name}.yml")
-    return yaml.safe_load(resource.read_text())
+    return yaml.safe_load(resource.read_text(encoding="utf-8"))
 
 
 def _choose(table: pd.DataFrame) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _stranger(folder: Path) -> str:
 def _makers(description: Path) -> list[str]:
     """Return the programs that a derivative says it was made by."""
     try:
-        data = json.loads(description.read_text())
+        data = json.loads(description.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return []
     if not isinstance(data, Mapping) or data.get("DatasetType") != "derivative":

@@ -93,7 +93,7 @@ class Sidecar:
 
     def read(self) -> dict[str, Any]:
         """Return what the sidecar says."""
-        return json.loads(self.path.read_text())
+        return json.loads(self.path.read_text(encoding="utf-8"))
 
     @property
     def listed(self) -> list[str]:

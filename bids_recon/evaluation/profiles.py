@@ -178,7 +178,7 @@ def read_profile(name: str) -> Profile:
             Status.USAGE,
         )
     resource = files("bids_recon.evaluation").joinpath("profiles", f"{name}.yml")
-    return profile_of(resource.read_text(), f"profile {name}")
+    return profile_of(resource.read_text(encoding="utf-8"), f"profile {name}")
 
 
 def profile_of(text: str, where: str) -> Profile:

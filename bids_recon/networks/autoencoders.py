@@ -56,7 +56,7 @@ def load_autoencoder(path: Path) -> Autoencoder:
     config = folder / "config.json"
     if not config.is_file():
         raise UserError(f"{path}: holds no autoencoder; there is no {config.name}.")
-    name = json.loads(config.read_text()).get("_class_name")
+    name = json.loads(config.read_text(encoding="utf-8")).get("_class_name")
     known = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
     if name not in known:
         raise UserError(

@@ -19,7 +19,7 @@ def citations(keys: Iterable[str]) -> tuple[str, str]:
         What recipes cite. A key without an entry stands as it is.
     """
     resource = files("bids_recon.reports").joinpath("citations.yml")
-    entries = yaml.safe_load(resource.read_text())
+    entries = yaml.safe_load(resource.read_text(encoding="utf-8"))
     lines, bibtex = [], []
     for key in dict.fromkeys((*ALWAYS, *sorted(keys))):
         entry = entries.get(key)

@@ -112,7 +112,7 @@ def encode_to(path: Path, space: FeatureSpace, items: object) -> None:
     """
     part = path.with_name(f"unfinished-{path.name}")
     note = part.with_suffix(".json")
-    done = json.loads(note.read_text())["Done"] if note.is_file() else 0
+    done = json.loads(note.read_text(encoding="utf-8"))["Done"] if note.is_file() else 0
     path.parent.mkdir(parents=True, exist_ok=True)
     tell = teller(f"features {path.stem}", len(items), done)
     first = done

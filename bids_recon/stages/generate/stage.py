@@ -206,7 +206,7 @@ def begin(
 def _noted(note: Path) -> dict[str, object]:
     nothing = {"Record": None, "Pictures": [], "Kept": []}
     try:
-        return {**nothing, **json.loads(note.read_text())}
+        return {**nothing, **json.loads(note.read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError):
         return nothing
 

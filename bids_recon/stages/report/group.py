@@ -97,7 +97,7 @@ def _entities(path: Path) -> dict[str, str]:
 
 def _recon_sidecar(path: Path) -> dict[str, Any]:
     try:
-        sidecar = json.loads(path.read_text())
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
         _ = sidecar["Recipe"]["name"], sidecar["Cite"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -111,7 +111,7 @@ def _parts(output_dir: Path, metrics: pd.DataFrame) -> dict[Path, object]:
     folder = output_dir / "figures"
 
     def html(text: str) -> object:
-        return lambda part: part.write_text(text)
+        return lambda part: part.write_text(text, "utf-8")
 
     subjects = sorted(metrics["subject"].unique())
     pages = {name: (output_dir / f"sub-{name}.html").is_file() for name in subjects}

@@ -112,7 +112,7 @@ def _paths(
 ) -> dict[Path, Callable[[Path], None]]:
     """Return path -> how to write it; names are a desc and a suffix, or a suffix."""
     writers = {
-        (name, ".html"): lambda part, text=text: part.write_text(text)
+        (name, ".html"): lambda part, text=text: part.write_text(text, "utf-8")
         for name, text in words.items()
     }
     writers |= {(name, ".svg"): write for name, write in drawn.items()}
@@ -173,7 +173,9 @@ def _notes(plan: Plan) -> list[str]:
     notes = list(plan.notes)
     for path in dict.fromkeys(sidecars):
         if path.is_file():
-            notes += json.loads(path.read_text())["BidsRecon"]["Warnings"]
+            notes += json.loads(path.read_text(encoding="utf-8"))["BidsRecon"][
+                "Warnings"
+            ]
     return list(dict.fromkeys(notes))
 
 

@@ -57,7 +57,9 @@ def figures_of_data(plan: Plan, done: list[Analysis]) -> Figures:
 
 def figures_of(plan: Plan, analysis: Analysis) -> Figures:
     """Return the figures of one analysis: suffix -> how to write it."""
-    learned = json.loads(recon_files(plan, analysis).sidecar.read_text())["Learned"]
+    learned = json.loads(
+        recon_files(plan, analysis).sidecar.read_text(encoding="utf-8")
+    )["Learned"]
     drawn: Figures = {
         "recon": lambda part: figures.save(
             figures.seen_and_reconstructed(_ranked(plan, analysis)), part
@@ -154,7 +156,7 @@ def _ranked(
     """Pick reconstructions by rank: the best, those in the middle, the worst."""
     files = recon_files(plan, analysis)
     listed = read_table(files.table, numeric=("pixel_correlation",))
-    size = tuple(json.loads(files.sidecar.read_text())["PictureSize"])
+    size = tuple(json.loads(files.sidecar.read_text(encoding="utf-8"))["PictureSize"])
     order = listed["pixel_correlation"].fillna(-2).to_numpy().argsort(kind="stable")
     order = order[::-1]
     shown = min(SHOWN, len(order))

@@ -55,15 +55,21 @@ def words_of(plan: Plan, analysis: Analysis) -> dict[str, str]:
     if files.spurious.is_file():
         columns = ("value", "chance", "p_value")
         checks = read_table(files.spurious, numeric=columns)
-        said = json.loads(files.metrics.with_suffix(".json").read_text())["Spurious"]
+        said = json.loads(
+            files.metrics.with_suffix(".json").read_text(encoding="utf-8")
+        )["Spurious"]
         words["spurious"] = paragraph(said) + spurious_table(checks)
     return words
 
 
 def _heading(plan: Plan, analysis: Analysis) -> str:
-    sidecar = json.loads(recon_files(plan, analysis).sidecar.read_text())
+    sidecar = json.loads(
+        recon_files(plan, analysis).sidecar.read_text(encoding="utf-8")
+    )
     metrics = json.loads(
-        recon_files(plan, analysis).metrics.with_suffix(".json").read_text()
+        recon_files(plan, analysis)
+        .metrics.with_suffix(".json")
+        .read_text(encoding="utf-8")
     )
     voxels = sorted(set(sidecar["NumberOfVoxels"].values()))
     title = f"<h2>{analysis.desc}, regions {analysis.label}</h2>"
