@@ -1,12 +1,13 @@
 # make demo    a simulated dataset, reconstructed from start to page
 # make test    linters, documentation and tests
+# make fuzz    ten minutes of odd bytes for everything that reads files
 # make bench   speed and memory beside peers, measured in the same run
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench docs lint clean
+.PHONY: demo test fuzz bench docs lint clean
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +33,9 @@ docs: $(BIN)/.installed-test
 
 test: lint docs
 	$(BIN)/pytest --numprocesses 2 --dist loadscope
+
+fuzz: $(BIN)/.installed-test
+	$(BIN)/python tests/fuzz/run.py 10
 
 bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/lss.py
