@@ -96,11 +96,15 @@ class RunProgress:
         self._bar = None
         if shows_bars():
             (handler,) = logging.getLogger().handlers
-            self._bar = Progress(
+            columns = [
                 BarColumn(bar_width=None),
                 TextColumn("{task.percentage:3.0f} %"),
                 _TimeLeft(compact=True, elapsed_when_finished=False),
-                TextColumn("{task.description}", markup=False),
+            ]
+            if handler.console.width >= WIDE:
+                columns.append(TextColumn("{task.description}", markup=False))
+            self._bar = Progress(
+                *columns,
                 console=handler.console,
                 transient=True,
                 expand=True,
