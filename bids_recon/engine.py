@@ -118,6 +118,7 @@ def carry_out(job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> Outc
         with _threads(n_threads), library_warnings.caught():
             followed = [outcomes[name] for name in job.after]
             result = job.run(followed) if job.after else job.run()
+            told = dict.fromkeys((*result.warnings, *library_warnings.in_words()))
     except UserError as error:
         return Outcome(
             job.name,
@@ -147,7 +148,7 @@ def carry_out(job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> Outc
         job.name,
         "done" if result.ran else "up to date",
         result.reason,
-        warnings=result.warnings,
+        warnings=tuple(told),
         seconds=time.monotonic() - started,
     )
 

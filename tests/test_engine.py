@@ -1,12 +1,16 @@
 """Jobs: order, failures, and the same outcomes in processes."""
 
+import json
 import os
 import signal
+import warnings
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.engine import Job, Result, execute
 from bids_recon.errors import Status, UserError
 
@@ -79,3 +83,24 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path, n_procs):
     assert (tmp_path / "report").read_text() == "done done failed not run"
     assert sorted(outcome.job for outcome in told) == sorted(states)
     assert sorted(job.name for job in begun) == sorted(states)
+
+
+def warn(folder):
+    for _ in range(3):
+        np.divide(1.0, np.zeros(1))
+    warnings.warn("soon gone", FutureWarning, stacklevel=1)
+    path = folder / "out.json"
+    Sidecar(path).write(Record("x", {}, {}, 0), {}, ["ours"])
+    return Result(True, warnings=("ours",))
+
+
+@pytest.mark.parametrize("n_procs", [1, 2])
+def test_what_libraries_warn_of_is_told_once_and_kept(tmp_path, n_procs, capfd):
+    told = []
+    execute([Job("a", "x", partial(warn, tmp_path))], n_procs, 1, told.append, id)
+    notes = ["ours", "A library warned 3 times: divide by zero encountered in divide"]
+    assert list(told[0].warnings) == notes
+    assert json.loads((tmp_path / "out.json").read_text())["BidsRecon"]["Warnings"] == (
+        notes
+    )
+    assert capfd.readouterr().err == ""

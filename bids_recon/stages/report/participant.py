@@ -19,6 +19,7 @@ from bids_recon.reports.fragments import (
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_path
+from bids_recon.stages.decode.stage import decoder_path
 from bids_recon.stages.generate.stage import recon_files
 from bids_recon.stages.report.participant_figures import (
     figures_of,
@@ -170,6 +171,9 @@ def _notes(plan: Plan) -> list[str]:
         for analysis in plan.analyses
         for roi in analysis.roi_sets
     ]
+    for analysis in plan.analyses:
+        decoders = decoder_path(plan, analysis).with_suffix(".json")
+        sidecars += [decoders, recon_files(plan, analysis).sidecar]
     notes = list(plan.notes)
     for path in dict.fromkeys(sidecars):
         if path.is_file():
