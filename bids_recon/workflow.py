@@ -242,12 +242,12 @@ def write_run_files(
 ) -> None:
     """Write what describes the output, and the settings and citations of this run."""
     output_dir, logs = settings.output_dir, settings.output_dir / "logs"
-    # The description comes first: by it the folder is ours.
-    write_descriptions(output_dir, dataset.links, dataset.description)
     text, bibtex = citations({key for recipe in recipes for key in recipe.cite})
-    with locked([logs / "run.lock"]):
+    with locked([output_dir / ".bids-recon.lock"]):
         for folder in (output_dir, logs):
             remove_parts_in(folder)
+        # The description comes first: by it the folder is ours.
+        write_descriptions(output_dir, dataset.links, dataset.description)
         write_text(logs / "CITATION.md", text)
         write_text(logs / "CITATION.bib", bibtex)
         data = yaml_text(settings.as_data())

@@ -17,6 +17,7 @@ from bids_recon.simulate.dataset import Experiment, simulate_dataset
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
 EXPECTED = """\
+.bids-recon.lock
 .bidsignore
 dataset_description.json
 figures/desc-00pixelcorrelation_heading.html
@@ -38,7 +39,6 @@ group_metrics.tsv
 group_recon.tsv
 logs/CITATION.bib
 logs/CITATION.md
-logs/run.lock
 logs/sub-01.lock
 sub-01.html
 sub-01/figures/sub-01_report.json
