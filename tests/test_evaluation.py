@@ -368,3 +368,10 @@ class TestSplits:
     def test_one_picture_cannot_be_split(self, trials):
         with pytest.raises(UserError, match="same picture"):
             make_split("kfold:3", trials.assign(stimulus="p.png"), 0)
+
+
+def test_no_trials_at_all_are_told():
+    trials = pd.DataFrame({"stimulus": [], "session": [], "task": [], "run": []})
+    for rule in ("kfold:3", "leave-one-picture-out", "clusters:2", None):
+        with pytest.raises(UserError):
+            make_split(rule, trials, 0)

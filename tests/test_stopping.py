@@ -58,6 +58,8 @@ def test_a_signal_ends_everything_in_one_sentence(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What runs in the background of a shell ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     lines = [process.stderr.readline() for _ in range(4)]
     children = children_of(process.pid)

@@ -363,7 +363,7 @@ def _distinct(values: pd.Series) -> list[str]:
 def _need_two(pictures: list[str], rule: str) -> None:
     if len(pictures) < 2:
         raise UserError(
-            f"--split {rule!r}: all trials show the same picture ({pictures[0]}), and "
-            "none is left to test on.",
+            f"--split {rule!r}: all trials show the same picture "
+            f"({first_few(pictures) or 'none'}), and none is left to test on.",
             Status.BAD_DATA,
         )
