@@ -361,7 +361,7 @@ class TestSplits:
     )
     def test_a_rule_that_does_not_fit_is_told(self, trials, rule, words):
         with pytest.raises(UserError) as caught:
-            make_split(rule, trials, 0)
+            make_split(rule, trials, 0, dict)
         assert words in str(caught.value)
         assert rule in str(caught.value)
 
@@ -374,4 +374,4 @@ def test_no_trials_at_all_are_told():
     trials = pd.DataFrame({"stimulus": [], "session": [], "task": [], "run": []})
     for rule in ("kfold:3", "leave-one-picture-out", "clusters:2", None):
         with pytest.raises(UserError):
-            make_split(rule, trials, 0)
+            make_split(rule, trials, 0, dict)
