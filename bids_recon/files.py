@@ -8,6 +8,7 @@ import stat
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,6 +218,31 @@ def sha256_of(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def note_checksum(path: Path) -> None:
+    """Write beside a file that is kept for later what its checksum is."""
+    write_text(_noted(path), sha256_of(path))
+
+
+def is_as_noted(path: Path) -> bool:
+    """Tell whether a kept file is there, and is what was kept."""
+    try:
+        stamp = path.stat()
+        noted = _noted(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return _sha256_now(path, stamp.st_size, stamp.st_mtime_ns) == noted
+
+
+def _noted(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+@cache
+def _sha256_now(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
+    """Return the SHA-256 of a file, computed once for each change of it."""
+    return sha256_of(path)
 
 
 def not_fetched(path: Path) -> UserError:

@@ -318,3 +318,15 @@ def test_what_is_saved_is_read_back(tmp_path):
     values = (rng.integers(0, 256, (3, 7, 5)) / 255).astype(np.float32)
     save_picture(values, tmp_path / "a.png")
     np.testing.assert_allclose(read_picture(tmp_path / "a.png", (7, 5)), values)
+
+
+def test_kept_pictures_that_were_changed_are_read_again(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(path)
+    first = np.array(load_pictures([path], ["1f"], (4, 4), tmp_path / "kept"))
+    (kept,) = (tmp_path / "kept").glob("*.npy")
+    data = bytearray(kept.read_bytes())
+    data[-1] ^= 0x40
+    kept.write_bytes(data)
+    again = load_pictures([path], ["1f"], (4, 4), tmp_path / "kept")
+    np.testing.assert_array_equal(again, first)

@@ -45,9 +45,10 @@ class Checksums:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         try:
-            self._known = json.loads(path.read_text(encoding="utf-8")) if path else {}
-        except (OSError, ValueError):
-            self._known = {}
+            known = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        except (OSError, ValueError, RecursionError):
+            known = {}
+        self._known = known if isinstance(known, dict) else {}
 
     def of(self, files: Mapping[str, Path]) -> dict[str, str]:
         """Return name -> checksum for name -> path.
@@ -63,7 +64,7 @@ class Checksums:
             stat = check_regular(path)
             stamp = [stat.st_size, stat.st_mtime_ns]
             entry = self._known.get(str(path))
-            if entry is None or entry[:2] != stamp:
+            if not (isinstance(entry, list) and entry[:2] == stamp and entry[2:]):
                 if path.name.endswith(".gz"):
                     check_gzip(path)
                 entry = [*stamp, sha256_of(path)]

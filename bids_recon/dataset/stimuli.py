@@ -11,7 +11,13 @@ from PIL import Image
 
 from bids_recon.dataset.tables import read_table
 from bids_recon.errors import Status, UserError, first_few
-from bids_recon.files import check_regular, new_array, write_whole
+from bids_recon.files import (
+    check_regular,
+    is_as_noted,
+    new_array,
+    note_checksum,
+    write_whole,
+)
 from bids_recon.pictures import EXTENSIONS, open_picture, size_of
 
 COLOUR = 0.02
@@ -282,7 +288,7 @@ def load_pictures(
     """
     digest = sha256(f"{size} {' '.join(checksums)}".encode()).hexdigest()[:16]
     target = cache / f"pictures-{digest}.npy"
-    if not target.is_file():
+    if not is_as_noted(target):
 
         def write(part: Path) -> None:
             array = new_array(part, (len(paths), 3, *size))
@@ -291,6 +297,7 @@ def load_pictures(
             array.flush()
 
         write_whole(target, write)
+        note_checksum(target)
     return np.load(target, mmap_mode="r")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_recon.datatypes import FeatureSpace, Targets
-from bids_recon.files import new_array, write_whole
+from bids_recon.files import is_as_noted, new_array, note_checksum, write_whole
 from bids_recon.plan.plan import Plan, load_plan_pictures, load_prior
 from bids_recon.recipe import Recipe
 from bids_recon.weights import stamp_of
@@ -82,8 +82,9 @@ class Gallery:
         if self.cache is None:
             return space.encode(items)
         target = self.cache / f"{type(space).__name__}-{self._digest(space)}.npy"
-        if not target.is_file():
+        if not is_as_noted(target):
             encode_to(target, space, items)
+            note_checksum(target)
         return np.load(target, mmap_mode="r")
 
     def _digest(self, space: FeatureSpace) -> str:
@@ -112,7 +113,7 @@ def encode_to(path: Path, space: FeatureSpace, items: object) -> None:
     """
     part = path.with_name(f"unfinished-{path.name}")
     note = part.with_suffix(".json")
-    done = json.loads(note.read_text(encoding="utf-8"))["Done"] if note.is_file() else 0
+    done = _done(note) if part.is_file() else 0
     path.parent.mkdir(parents=True, exist_ok=True)
     tell = teller(f"features {path.stem}", len(items), done)
     first = done
@@ -130,6 +131,13 @@ def encode_to(path: Path, space: FeatureSpace, items: object) -> None:
         tell(done)
     part.replace(path)
     note.unlink(missing_ok=True)
+
+
+def _done(note: Path) -> int:
+    try:
+        return int(json.loads(note.read_text(encoding="utf-8"))["Done"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def teller(what: str, n: int, done: int = 0) -> Callable[[int], None]:
