@@ -1,18 +1,61 @@
 """Pictures as a metric wants them: resized, and seen through a network."""
 
 import tempfile
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from bids_recon.errors import UserError
 from bids_recon.evaluation.profiles import MetricSpec, Step
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
 from bids_recon.networks import ENCODERS
+from bids_recon.pictures import open_picture, size_of
 from bids_recon.registry import load
+
+
+class PictureFiles:
+    """Picture files of one size, each read when it is asked for.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The pictures; the first says the size of all.
+
+    Raises
+    ------
+    UserError
+        If a picture has another size, or is none.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        self.shape = (len(self.paths), 3, *size_of(self.paths[0]))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: slice) -> "PictureFiles":
+        return PictureFiles(self.paths[rows])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for path in self.paths:
+            values = np.asarray(open_picture(path), dtype=np.float32) / 255
+            if values.shape[:2] != self.shape[2:]:
+                raise UserError(
+                    f"{path}: the picture has {values.shape[1]} x {values.shape[0]} "
+                    f"pixels, and {self.paths[0].name} another size. Run again with "
+                    "--stages generate evaluate."
+                )
+            yield values.transpose(2, 0, 1)
+
+
+Pictures: TypeAlias = np.ndarray | PictureFiles
+"""(n, 3, H, W) in [0, 1], in memory or in files."""
 
 LARGE = 2**27
 """Arrays of more bytes than this are kept in a file while they are needed."""
@@ -42,16 +85,16 @@ class Judge:
         return self.machine.used
 
     def prepare(
-        self, pictures: np.ndarray, spec: MetricSpec, seen_size: tuple[int, int]
+        self, pictures: Pictures, spec: MetricSpec, seen_size: tuple[int, int]
     ) -> np.ndarray:
         """Return pictures (n, 3, H, W) at the sizes that a metric asks for."""
         for step in spec.prepare:
             pictures = _resized(pictures, step, seen_size)
-        return pictures
+        return pictures if isinstance(pictures, np.ndarray) else _read(pictures)
 
     def features(
         self,
-        pictures: np.ndarray,
+        pictures: Pictures,
         spec: MetricSpec,
         seen_size: tuple[int, int],
         remember: bool = False,
@@ -101,9 +144,7 @@ class Judge:
         return self.cache / f"{spec.network}_{digest.hexdigest()[:16]}.npy"
 
 
-def _resized(
-    pictures: np.ndarray, step: Step, seen_size: tuple[int, int]
-) -> np.ndarray:
+def _resized(pictures: Pictures, step: Step, seen_size: tuple[int, int]) -> Pictures:
     size = seen_size if step.engine == "seen" else (step.size, step.size)
     if pictures.shape[2:] == size:
         return pictures
@@ -111,6 +152,13 @@ def _resized(
     resize = _with_torch if step.engine == "tensor" else _with_pillow
     for row, picture in enumerate(pictures):
         result[row] = resize(np.asarray(picture, dtype=np.float32), size, step)
+    return result
+
+
+def _read(pictures: PictureFiles) -> np.ndarray:
+    result = _empty(pictures.shape)
+    for row, picture in enumerate(pictures):
+        result[row] = picture
     return result
 
 

@@ -129,9 +129,11 @@ class Protocol(Table):
     describes, source : str
         What it is and where it was read.
     max_size : int, pixels
-        The longer side at which folders of pictures are read for it.
+        The longer side at which pictures that were seen are read for it, and folders
+        of reconstructions.
     samples : {'first', 'mean'}
-        What the protocol does with several samples of a picture.
+        Whether only the first picture made of a trial counts, or the mean of what is
+        found for each: of similarities before identification, and of scores.
     """
 
     name: Text
@@ -152,6 +154,15 @@ class Profile(Protocol):
     """A protocol, with its metrics in the order of the outputs."""
 
     metrics: tuple[MetricSpec, ...]
+
+    @property
+    def at_size_seen(self) -> bool:
+        """Whether pictures are compared at the size at which they are shown here.
+
+        Other protocols have sizes of their own, and take pictures as they are.
+        """
+        steps = [step for spec in self.metrics for step in spec.prepare]
+        return any(step.engine == "seen" for step in steps)
 
 
 def profile_names() -> list[str]:

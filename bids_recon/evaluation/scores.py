@@ -1,7 +1,7 @@
 """All numbers of one set of reconstructions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +21,7 @@ from bids_recon.evaluation.identification import (
     two_way,
     two_way_of_originals,
 )
-from bids_recon.evaluation.judge import Judge
+from bids_recon.evaluation.judge import Judge, Pictures
 from bids_recon.evaluation.profiles import BINARY_KINDS, MetricSpec, Profile
 from bids_recon.machine import AbsentWeightsError
 from bids_recon.registry import load
@@ -48,24 +48,38 @@ class Reconstructed:
     ----------
     seen : array of shape (n_pictures, 3, H, W)
         The distinct pictures of the test trials.
-    pictures : array of shape (n, 3, h, w)
-        The reconstructions.
+    pictures : array of shape (n * n_samples, 3, h, w), or PictureFiles
+        The reconstructions; the samples of a trial stand one after another.
     own : array of shape (n,)
-        Which of ``seen`` each is of.
+        Which of ``seen`` the samples of each trial are of.
     fold : array of shape (n,)
-        The fold in which each was made.
+        The fold in which they were made.
     instead : mapping of str to array of shape (n, 3, h, w)
-        What is scored in place of each reconstruction, by the column that it fills:
+        What is scored in place of each trial's, by the column that it fills:
         ``floor``, the mean of the pictures its decoders were trained on;
         ``floor_retrieval``, the training picture whose features are nearest to the
         decoded ones; ``ceiling``, what the generator makes of the true features.
     """
 
     seen: np.ndarray
-    pictures: np.ndarray
+    pictures: Pictures
     own: np.ndarray
     fold: np.ndarray
     instead: Mapping[str, np.ndarray]
+
+    @property
+    def n_samples(self) -> int:
+        """How many pictures were made of each trial."""
+        return len(self.pictures) // len(self.own)
+
+    @property
+    def first_samples(self) -> "Reconstructed":
+        """The same with the first picture of each trial alone."""
+        return replace(self, pictures=self.pictures[:: self.n_samples])
+
+    def mean_over_samples(self, scores: np.ndarray) -> np.ndarray:
+        """Return the means (n, ...) of what was found for every picture."""
+        return scores.reshape(len(self.own), self.n_samples, -1).mean(axis=1)
 
 
 @dataclass(frozen=True)
@@ -110,10 +124,14 @@ def score(
     summary : DataFrame
         One row per metric, with ``COLUMNS``.
     per_picture : DataFrame
-        One row per reconstruction, one column per metric.
+        One row per reconstruction, one column per metric. The score of a trial stands
+        with its first sample, and those of the others are NaN.
     notes : list of str
         What a reader should know, such as constant pictures.
     """
+    n_samples = recon.n_samples
+    if profile.samples == "first":
+        recon = recon.first_samples
     rng = np.random.default_rng(seed)
     blocks = exchangeable(recon.fold, recon.own, rng)
     orders = pairings(blocks, len(recon.seen), rng)
@@ -129,7 +147,9 @@ def score(
             absent.setdefault(error.name, []).append(spec.name)
             rows.append(row)
             continue
-        per_picture[spec.name] = computed.pairs[np.arange(len(recon.own)), recon.own]
+        values = np.full((len(recon.own), n_samples), np.nan)
+        values[:, 0] = computed.pairs[np.arange(len(recon.own)), recon.own]
+        per_picture[spec.name] = values.ravel()
         row |= _row(spec, computed, recon, orders, rng)
         rows.append(row)
     summary = pd.DataFrame(rows, columns=COLUMNS)
@@ -204,14 +224,17 @@ def _pixels(
             metric = partial(metric, regime=spec.regime, grey=spec.grey)
     seen = judge.prepare(recon.seen, spec, size)
     made = judge.prepare(recon.pictures, spec, size)
-    pairs = pair_scores(metric, seen, made, recon.own, blocks)
+    own = recon.own.repeat(recon.n_samples)
+    pairs = recon.mean_over_samples(pair_scores(metric, seen, made, own, blocks))
     instead = {
         key: finite_mean(metric(seen[recon.own], judge.prepare(pictures, spec, size)))
         for key, pictures in recon.instead.items()
     }
     if spec.kind in BINARY_KINDS:
         # For black and white pictures, the trivial answer is that all is background.
-        instead["floor"] = finite_mean(metric(seen[recon.own], np.zeros_like(made)))
+        instead["floor"] = finite_mean(
+            metric(seen[recon.own], np.zeros_like(seen[recon.own]))
+        )
     return Computed(pairs, instead)
 
 
@@ -220,7 +243,8 @@ def _similarities(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the correlation of features with those seen, (n, n_pictures) each.
 
-    Of the reconstructions, and of what stands in their place.
+    Of the reconstructions, averaged over the samples of a trial, and of what stands in
+    their place.
     """
     size = recon.seen.shape[2:]
     seen = judge.features(recon.seen, spec, size, remember=True)
@@ -230,7 +254,7 @@ def _similarities(
         return metrics.correlation_matrix(seen, made)
 
     instead = {key: similarity(made) for key, made in recon.instead.items()}
-    return similarity(recon.pictures), instead
+    return recon.mean_over_samples(similarity(recon.pictures)), instead
 
 
 def _distance(spec: MetricSpec, recon: Reconstructed, judge: Judge) -> Computed:
@@ -264,11 +288,10 @@ def _identification(spec: MetricSpec, recon: Reconstructed, judge: Judge) -> Com
 
 def _notes(recon: Reconstructed, orders: np.ndarray) -> list[str]:
     notes = []
-    flat = recon.pictures.reshape(len(recon.pictures), -1)
-    constant = int((np.ptp(flat, axis=1) < 1e-9).sum())
+    constant = sum(bool(np.ptp(picture) < 1e-9) for picture in recon.pictures)
     if constant:
         notes.append(
-            f"{constant} of {len(flat)} reconstructions are constant; their "
+            f"{constant} of {len(recon.pictures)} reconstructions are constant; their "
             "correlation counts as 0 and their comparisons as ties."
         )
     seen = recon.seen.reshape(len(recon.seen), -1)

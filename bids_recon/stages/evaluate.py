@@ -1,5 +1,6 @@
 """Stage 5: reconstructions are compared with what was seen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,12 @@ import pandas as pd
 
 from bids_recon.dataset.checksums import checksum
 from bids_recon.dataset.sidecar import Record, Sidecar
-from bids_recon.dataset.stimuli import read_picture
+from bids_recon.dataset.stimuli import common_size
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
-from bids_recon.evaluation.judge import Judge
-from bids_recon.evaluation.profiles import read_profile
+from bids_recon.evaluation.judge import Judge, PictureFiles
+from bids_recon.evaluation.profiles import Profile, read_profile
 from bids_recon.evaluation.scores import Reconstructed, score
 from bids_recon.evaluation.splits import Split
 from bids_recon.evaluation.spurious import (
@@ -27,6 +28,7 @@ from bids_recon.plan.plan import (
     Analysis,
     Plan,
     derive_seed,
+    load_at,
     load_plan_pictures,
 )
 from bids_recon.recipe import Recipe
@@ -75,8 +77,9 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
     recon = load_reconstructed(plan, analysis, table, trials["stimulus"], split)
+    stimuli = table["stimulus"].drop_duplicates()
     judge = Judge(plan.settings.weights_dir, plan.work / "features")
-    summary, per_picture, notes = _by_all_profiles(plan, recipe, recon, judge)
+    summary, per_picture, notes = _by_all_profiles(plan, recipe, recon, stimuli, judge)
     table = pd.concat([table, per_picture], axis=1)
     spurious = check_spurious(plan, analysis, table, trials, split)
     # A generator that makes pictures one by one has a seed for each.
@@ -101,7 +104,11 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
 
 
 def _by_all_profiles(
-    plan: Plan, recipe: Recipe, recon: Reconstructed, judge: Judge
+    plan: Plan,
+    recipe: Recipe,
+    recon: Reconstructed,
+    stimuli: pd.Series,
+    judge: Judge,
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Return what ``score`` gives for every profile of a recipe, side by side.
 
@@ -112,7 +119,12 @@ def _by_all_profiles(
         seed = derive_seed(
             plan.settings.seed, plan.subject, "evaluate", recipe.name, name
         )
-        summary, per_picture, found = score(recon, read_profile(name), seed, judge)
+        profile = read_profile(name)
+        own = recon
+        if not profile.at_size_seen:
+            shown = np.unique(plan.positions(stimuli))
+            own = replace(recon, seen=seen_for(plan, recipe, profile, shown))
+        summary, per_picture, found = score(own, profile, seed, judge)
         if name != recipe.profiles[0]:
             per_picture = per_picture.add_suffix(f"_{name}")
         summaries.append(summary)
@@ -136,6 +148,33 @@ def weights_here(profiles: tuple[str, ...], weights_dir: Path | None) -> list[st
     )
 
 
+def seen_for(
+    plan: Plan, recipe: Recipe, profile: Profile, shown: np.ndarray
+) -> np.ndarray:
+    """Return pictures that were seen, at the size at which a profile reads them.
+
+    Parameters
+    ----------
+    plan, recipe
+        What was done.
+    profile : Profile
+        A protocol with sizes of its own.
+    shown : array of shape (n_pictures,)
+        Which of the plan's pictures.
+
+    Returns
+    -------
+    array of shape (n_pictures, 3, H, W)
+    """
+    files = list(plan.pictures.values())
+    paths = [files[row] for row in shown]
+    size = common_size(paths, profile.max_size)
+    pictures = load_plan_pictures(plan, recipe)
+    if size == pictures.shape[2:]:
+        return np.asarray(pictures[shown])
+    return load_at(plan, paths, size)
+
+
 def load_reconstructed(
     plan: Plan,
     analysis: Analysis,
@@ -143,7 +182,7 @@ def load_reconstructed(
     stimulus: pd.Series,
     split: Split,
 ) -> Reconstructed:
-    """Read the pictures seen and reconstructed.
+    """Read the pictures seen, at the recipe's size, and those reconstructed at theirs.
 
     Parameters
     ----------
@@ -157,31 +196,28 @@ def load_reconstructed(
         How they were divided.
     """
     pictures = load_plan_pictures(plan, analysis.recipe)
-    size = pictures.shape[2:]
-    shown, picture = plan.positions(stimulus), plan.positions(table["stimulus"])
+    trials = table[table["sample"] == 1]
+    shown, picture = plan.positions(stimulus), plan.positions(trials["stimulus"])
     distinct, own = np.unique(picture, return_inverse=True)
     folder = recon_files(plan, analysis).folder
     means = {
         fold.name: np.asarray(pictures[np.unique(shown[fold.train])]).mean(axis=0)
         for fold in split.folds
     }
-    samples = n_samples(analysis.recipe)
     limits = {
         kind: np.concatenate(
             [np.load(limit_path(plan, analysis, fold, kind)) for fold in split.folds]
-        ).repeat(samples, axis=0)
+        )
         for kind in limits_of(analysis.recipe)
     }
     ceiling = {"ceiling": limits["recovery"]} if "recovery" in limits else {}
     return Reconstructed(
         seen=np.asarray(pictures[distinct]),
-        pictures=np.stack(
-            [read_picture(folder / name, size) for name in table["image"]]
-        ),
+        pictures=PictureFiles([folder / name for name in table["image"]]),
         own=own,
-        fold=table["split"].to_numpy(str),
+        fold=trials["split"].to_numpy(str),
         instead={
-            "floor": np.stack([means[name] for name in table["split"]]),
+            "floor": np.stack([means[name] for name in trials["split"]]),
             "floor_retrieval": np.asarray(pictures[limits["nearest"]]),
             **ceiling,
         },

@@ -155,7 +155,8 @@ def _ranked(
 ) -> dict[str, list[tuple[np.ndarray, np.ndarray, str]]]:
     """Pick reconstructions by rank: the best, those in the middle, the worst."""
     files = recon_files(plan, analysis)
-    listed = read_table(files.table, numeric=("pixel_correlation",))
+    listed = read_table(files.table, numeric=("sample", "pixel_correlation"))
+    listed = listed[listed["sample"] == 1]
     size = tuple(json.loads(files.sidecar.read_text(encoding="utf-8"))["PictureSize"])
     order = listed["pixel_correlation"].fillna(-2).to_numpy().argsort(kind="stable")
     order = order[::-1]
