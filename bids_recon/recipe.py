@@ -82,6 +82,7 @@ class ResponseSettings:
     standardize: str | None = "run"
     average_train: bool = False
     average_test: bool = False
+    standardize_again: bool = False
     immediate_repeats: bool = False
 
 
@@ -215,6 +216,7 @@ class AverageFile(Table):
 
     train: bool = False
     test: bool = False
+    standardize_again: bool = False
 
 
 class ResponsesFile(Table):
@@ -364,6 +366,7 @@ def _recipe(data: Mapping[str, Any], where: str, check: Check | None = None) -> 
             standardize=given.responses.standardize,
             average_train=average.train,
             average_test=average.test,
+            standardize_again=average.standardize_again,
             immediate_repeats=given.responses.immediate_repeats,
         ),
         decode={

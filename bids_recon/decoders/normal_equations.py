@@ -17,8 +17,9 @@ TOLERANCE = 1e-12
 class NormalEquations:
     r"""Weights of the training trials in predictions, for any penalty.
 
-    With :math:`X_c` centred, the dual form is :math:`K = X_c X_c^\top` where there are
-    fewer trials than voxels, and the primal one :math:`C = X_c^\top X_c` otherwise.
+    With :math:`X_c` centred, or as it is without an intercept, the dual form is
+    :math:`K = X_c X_c^\top` where there are fewer trials than voxels, and the primal
+    one :math:`C = X_c^\top X_c` otherwise.
 
     Parameters
     ----------
@@ -26,11 +27,15 @@ class NormalEquations:
         Responses; may be memory-mapped.
     algebra : Algebra
         Where to compute.
+    intercept : bool
+        Whether responses and targets are centred.
     """
 
-    def __init__(self, X: np.ndarray, algebra: Algebra) -> None:
-        self.X, self.algebra = X, algebra
+    def __init__(self, X: np.ndarray, algebra: Algebra, intercept: bool = True) -> None:
+        self.X, self.algebra, self.intercept = X, algebra, intercept
         self.mean = X.mean(axis=0, dtype=np.float64)
+        if not intercept:
+            self.mean = np.zeros_like(self.mean)
         self.dual = X.shape[0] < X.shape[1]
 
     @property
@@ -94,9 +99,10 @@ class NormalEquations:
     ) -> np.ndarray:
         r"""Return the summed squared error of each penalty, (n_alphas, n_targets).
 
-        With :math:`M = (K + \alpha I)^{-1}` less its part along the mean, the errors
-        of trials S left out are :math:`M_{SS}^{-1} (M Y)_S`: one factorisation serves
-        all folds, penalties and targets.
+        With :math:`M = (K + \alpha I)^{-1}` less its part along the mean, where there
+        is an intercept, the errors of trials S left out are
+        :math:`M_{SS}^{-1} (M Y)_S`: one factorisation serves all folds, penalties and
+        targets.
 
         Parameters
         ----------
@@ -108,12 +114,12 @@ class NormalEquations:
             The targets, some at a time.
         """
         values, Q = self.basis
-        complete = len(values) == len(Q) - 1
+        complete = len(values) == len(Q) - self.intercept
         inverses = [self._inverses(held_out, alpha, complete) for alpha in alphas]
         kept, turned = self.algebra.keep(Q), self.algebra.keep(Q.T)
         errors = []
         for block in blocks:
-            Y = block - block.mean(axis=0)
+            Y = block - block.mean(axis=0) if self.intercept else block
             projected = self.algebra.product(turned, Y)
             outside = 0 if complete else Y - self.algebra.product(kept, projected)
             found = np.empty((len(alphas), Y.shape[1]))
@@ -131,7 +137,8 @@ class NormalEquations:
         r"""Return what predicts the trials of each group from all the others.
 
         A row of weights times targets gives a prediction less the mean of the targets
-        it was learned from: :math:`Y_S - M_{SS}^{-1} (M Y)_S - \bar y_{-S}`.
+        it was learned from, for a ridge with an intercept:
+        :math:`Y_S - M_{SS}^{-1} (M Y)_S - \bar y_{-S}`.
 
         Parameters
         ----------
@@ -174,6 +181,7 @@ class NormalEquations:
             own = Q[part]
             M = (own / (values + alpha)) @ own.T
             if not complete:
-                M += (np.eye(len(part)) - 1 / len(Q) - own @ own.T) / alpha
+                mean = self.intercept / len(Q)
+                M += (np.eye(len(part)) - mean - own @ own.T) / alpha
             result.append(np.linalg.inv(M).astype(self.algebra.dtype))
         return result

@@ -21,7 +21,7 @@ BLOCK = 2**27
 
 @dataclass
 class Ridge:
-    r"""Minimise :math:`\|Y - XB\|^2 + \alpha \|B\|^2`, with an intercept.
+    r"""Minimise :math:`\|Y - XB\|^2 + \alpha \|B\|^2`, with or without an intercept.
 
     Targets stream through one factorisation in blocks. What is predicted is
     :math:`W (Y - \bar y) + \bar y` with :math:`W = K_{test} (K + \alpha I)^{-1}`, so
@@ -38,6 +38,9 @@ class Ridge:
     n_folds : int or 'leave-one-out'
         How many folds it is chosen with; left out are pictures, or whatever ``groups``
         keeps together.
+    intercept : bool
+        Whether responses and targets are centred first; himalaya's ridge does not, and
+        predictions then lie about nought.
     coefficients : bool
         Whether to make coefficients (n_voxels, n_targets), and save them.
     machine : Machine
@@ -52,6 +55,7 @@ class Ridge:
     alpha: str | float = "per-target"
     alphas: tuple[float, ...] = ALPHAS
     n_folds: int | str = 5
+    intercept: bool = True
     coefficients: bool = False
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     equations: NormalEquations | None = field(
@@ -88,8 +92,9 @@ class Ridge:
         self.shape_ = Y.shape[1:]
         n_operations = 2.0 * len(Y) * Y.n_targets * min(X.shape)
         algebra = Algebra(self.machine, n_operations)
-        if self.equations is None or self.equations.X is not X:
-            self.equations = NormalEquations(X, algebra)
+        before = self.equations
+        if before is None or before.X is not X or before.intercept != self.intercept:
+            self.equations = NormalEquations(X, algebra, self.intercept)
         self.equations.algebra = algebra
         self.alphas_ = self._choose(groups)
         if self.coefficients:
@@ -130,7 +135,7 @@ class Ridge:
         weights = {a: self.equations.coefficient_weights(a) for a in alphas}
         for part in self._blocks():
             Y = self._Y.columns(part).astype(np.float64)
-            intercept.append(Y.mean(axis=0))
+            intercept.append(Y.mean(axis=0) * self.intercept)
             Y -= intercept[-1]
             for alpha in alphas:
                 own = self.alphas_[part] == alpha
@@ -197,7 +202,7 @@ class Ridge:
             weights = self.equations.weights(X, alpha)
             # The mean of the targets is one more row: a prediction is W Y, in which
             # weights sum to nought, and that mean.
-            left[alpha] = 1 - weights.sum(axis=1, keepdims=True)
+            left[alpha] = self.intercept * (1 - weights.sum(axis=1, keepdims=True))
             weights = np.vstack([weights, np.full(n_trials, 1 / n_trials)])
             # A picture's trials have the same targets: their weights are summed.
             kept[alpha] = algebra.keep(self._Y.gather(weights))

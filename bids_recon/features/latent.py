@@ -27,12 +27,19 @@ class Latent:
     side : int, optional
         Pictures are first brought to this many pixels, or else to the next size that
         the autoencoder takes.
+    sample : bool
+        Whether latents are drawn from the posterior, where the autoencoder has one;
+        its mode otherwise.
+    seed : int
+        Of what is drawn, which depends on it and on the picture alone.
     machine : Machine
         Where to compute.
     """
 
     weights: str = "taef2"
     side: int | None = None
+    sample: bool = False
+    seed: int = 0
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     pretrained: ClassVar[bool] = True
 
@@ -40,6 +47,8 @@ class Latent:
         weights_called(self.weights)
         if self.side is not None and not 1 <= self.side <= LARGEST:
             raise ValueError(f"side is null or 1 to {LARGEST} pixels, not {self.side}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is 0 to {2**32 - 1}, not {self.seed}")
 
     def fit(self, pictures: np.ndarray) -> Self:
         """Note the size of pictures (n, 3, H, W)."""
@@ -53,6 +62,7 @@ class Latent:
     def batches(self, pictures: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the latents of some pictures at a time."""
         from bids_recon.networks.autoencoders import (
+            content_generator,
             load_autoencoder,
             reduction,
             to_latents,
@@ -65,8 +75,12 @@ class Latent:
         size = tuple(max(1, round(length / step)) * step for length in wanted)
 
         def encoded(batch: np.ndarray) -> np.ndarray:
-            there = resized(batch, size).to(self.machine.torch_device)
-            return to_latents(model, there).float().cpu().numpy()
+            there = resized(batch, size)
+            drawn = None
+            if self.sample:
+                drawn = [content_generator(one, self.seed) for one in there.numpy()]
+            there = there.to(self.machine.torch_device)
+            return to_latents(model, there, drawn).float().cpu().numpy()
 
         n = self.machine.batch_size(MB_PER_PIXEL * size[0] * size[1])
         with self.machine.holding(model):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-from zlib import crc32
 
 import numpy as np
 
@@ -128,11 +127,9 @@ class Vdvae:
         return len(Architecture.of(self.architecture).latent_sides)
 
     def _generator(self, values: np.ndarray) -> "torch.Generator":
-        import torch
+        from bids_recon.networks.autoencoders import content_generator
 
-        # torch takes the lower 32 bits of a seed.
-        content = np.ascontiguousarray(values, dtype=np.float32).tobytes()
-        return torch.Generator().manual_seed(crc32(content, self.seed))
+        return content_generator(values, self.seed)
 
     def _model(self) -> "VDVAE":
         import torch

@@ -60,7 +60,12 @@ def sample_each(
     from bids_recon.networks.sampling import Sampling
 
     asked = Sampling(
-        generator.steps, generator.strength, generator.guidance, generator.side
+        generator.steps,
+        generator.strength,
+        generator.guidance,
+        generator.side,
+        generator.noise_ahead,
+        generator.sample,
     )
     fixed = fixed_picture(generator.fixed_init) if generator.fixed_init else None
     made = []
@@ -108,6 +113,12 @@ def check_sampling(generator: Any) -> None:
         raise ValueError(
             f"strength is above 0 and at most 1, and leaves a step; {strength} of "
             f"{steps} steps does not"
+        )
+    spare = steps - int(steps * strength)
+    if not 0 <= generator.noise_ahead <= spare:
+        raise ValueError(
+            f"noise_ahead is 0 to {spare}, the steps that strength leaves out, not "
+            f"{generator.noise_ahead}"
         )
     if generator.init is not None and generator.fixed_init is not None:
         raise ValueError("fixed_init is for where init is null")

@@ -39,6 +39,12 @@ class StableDiffusion:
         How many pictures are made for each trial.
     fixed_init : str or None
         The file of a picture that every trial begins with, where ``init`` is ``None``.
+    noise_ahead : int
+        How many steps' noise more than is removed is added to the first picture; the
+        paper has 1.
+    sample : bool
+        Whether the latent of the first picture is drawn from the posterior, as in the
+        paper; its mode otherwise.
     machine : Machine
         Where to compute.
 
@@ -56,6 +62,8 @@ class StableDiffusion:
     side: int = 512
     samples: int = 1
     fixed_init: str | None = None
+    noise_ahead: int = 0
+    sample: bool = False
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     needs: ClassVar[tuple[str, ...]] = ("init", "text")
     as_pictures: ClassVar[tuple[str, ...]] = ("init",)

@@ -13,9 +13,6 @@ from bids_recon.machine import Machine
 if TYPE_CHECKING:
     from bids_recon.networks.sampling import Sampler
 
-GREY = 0.5
-"""The picture that stands for no picture."""
-
 
 @dataclass
 class VersatileDiffusion:
@@ -46,6 +43,15 @@ class VersatileDiffusion:
         How many pictures are made for each trial.
     fixed_init : str or None
         The file of a picture that every trial begins with, where ``init`` is ``None``.
+    noise_ahead : int
+        How many steps' noise more than is removed is added to the first picture; the
+        paper has 1.
+    sample : bool
+        Whether the latent of the first picture is drawn from the posterior, as in the
+        paper; its mode otherwise.
+    grey : float
+        The picture that stands for no picture, of this value everywhere; the paper has
+        127 / 255.
     machine : Machine
         Where to compute.
 
@@ -65,6 +71,9 @@ class VersatileDiffusion:
     side: int = 512
     samples: int = 1
     fixed_init: str | None = None
+    noise_ahead: int = 0
+    sample: bool = False
+    grey: float = 0.5
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
     needs: ClassVar[tuple[str, ...]] = ("init", "text", "vision")
     as_pictures: ClassVar[tuple[str, ...]] = ("init",)
@@ -78,6 +87,8 @@ class VersatileDiffusion:
         check_sampling(self)
         if not 0 <= self.mixing <= 1:
             raise ValueError(f"mixing is between 0 and 1, not {self.mixing}")
+        if not 0 <= self.grey <= 1:
+            raise ValueError(f"grey is between 0 and 1, not {self.grey}")
         self._sampler: Sampler | None = None
 
     def generate(self, decoded: dict[str, Decoded], seed: int) -> np.ndarray:
@@ -95,7 +106,7 @@ class VersatileDiffusion:
         if "text" in decoded:
             self._nothing["text"] = decoded["text"].space.encode([("",)])[0]
         if "vision" in decoded:
-            grey = np.full((1, 3, 64, 64), GREY, dtype=np.float32)
+            grey = np.full((1, 3, 64, 64), self.grey, dtype=np.float32)
             self._nothing["vision"] = decoded["vision"].space.encode(grey)[0]
         path = self.machine.weights(self.weights)
         unet = load_unet(path, self.machine.dtype)

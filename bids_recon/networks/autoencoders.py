@@ -1,8 +1,11 @@
 """Autoencoders of diffusion models: pictures to latents and back."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
@@ -86,8 +89,21 @@ def _taef2(path: Path) -> AutoencoderTiny:
     return model.eval()
 
 
-def to_latents(model: Autoencoder, pictures: torch.Tensor) -> torch.Tensor:
-    """Encode pictures (n, 3, H, W) in [0, 1]; the mode, where there is a posterior.
+def to_latents(
+    model: Autoencoder,
+    pictures: torch.Tensor,
+    generators: Sequence[torch.Generator] | None = None,
+) -> torch.Tensor:
+    """Encode pictures (n, 3, H, W) in [0, 1].
+
+    Parameters
+    ----------
+    model : AutoencoderKL or AutoencoderTiny
+        Only the former has a posterior.
+    pictures : Tensor of shape (n, 3, H, W)
+        In [0, 1].
+    generators : sequence of Generator, optional
+        Draw from the posterior, one for each picture, on the CPU; its mode without.
 
     Returns
     -------
@@ -95,9 +111,21 @@ def to_latents(model: Autoencoder, pictures: torch.Tensor) -> torch.Tensor:
         At the scale at which a diffusion model works.
     """
     encoded = model.encode(pictures * 2 - 1)
-    if hasattr(encoded, "latent_dist"):
-        return encoded.latent_dist.mode() * model.config.scaling_factor
-    return encoded.latents
+    if not hasattr(encoded, "latent_dist"):
+        return encoded.latents
+    posterior = encoded.latent_dist
+    latents = posterior.mode()
+    if generators is not None:
+        noise = [torch.randn(latents.shape[1:], generator=one) for one in generators]
+        latents = latents + posterior.std * torch.stack(noise).to(latents)
+    return latents * model.config.scaling_factor
+
+
+def content_generator(values: np.ndarray, seed: int) -> torch.Generator:
+    """Return a generator on the CPU that depends on a seed and some values alone."""
+    # torch takes the lower 32 bits of a seed.
+    content = np.ascontiguousarray(values, dtype=np.float32).tobytes()
+    return torch.Generator().manual_seed(crc32(content, seed))
 
 
 def to_pictures(model: Autoencoder, latents: torch.Tensor) -> torch.Tensor:

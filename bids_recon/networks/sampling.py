@@ -33,12 +33,19 @@ class Sampling:
         How far to go from the unconditional prediction; 1 for no guidance.
     side : int, pixels
         Of pictures.
+    noise_ahead : int
+        How many steps' noise more than is removed is added to a first picture.
+    sample : bool
+        Whether the first picture's latent is drawn from the posterior; its mode
+        otherwise.
     """
 
     steps: int
     strength: float
     guidance: float
     side: int
+    noise_ahead: int = 0
+    sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,10 +146,11 @@ class Sampler:
         timesteps = self.scheduler.timesteps.to(device)
         if init is None:
             return noise * self.scheduler.init_noise_sigma, timesteps
-        timesteps = timesteps[asked.steps - int(asked.steps * asked.strength) :]
+        first = asked.steps - int(asked.steps * asked.strength)
         picture = resized(init[None], (asked.side, asked.side)).to(device)
-        latent = to_latents(self.vae, picture)
-        return self.scheduler.add_noise(latent, noise, timesteps[:1]), timesteps
+        latent = to_latents(self.vae, picture, [generator] if asked.sample else None)
+        start = timesteps[first - asked.noise_ahead]
+        return self.scheduler.add_noise(latent, noise, start[None]), timesteps[first:]
 
     def _predict(
         self, latent: torch.Tensor, t: torch.Tensor, conditions: torch.Tensor

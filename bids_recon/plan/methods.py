@@ -117,6 +117,7 @@ def checked_recipe(recipe: Recipe, where: str | None = None) -> Recipe:
         ),
         *_misfed(recipe, feeds),
         *_misplaced(recipe),
+        *_uncentred(recipe),
     ]
     if findings:
         raise refusal(findings, where or f"recipe {recipe.name}")
@@ -145,6 +146,18 @@ def _misfed(recipe: Recipe, feeds: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding(("generate", need), f"{name!r} has no {what}")
         if need in getattr(generator, "of_captions", ()) and not of_captions(space):
             yield Finding(("generate", need), f"{name!r} are no features of captions")
+
+
+def _uncentred(recipe: Recipe) -> Iterator[Finding]:
+    """Find what would be rescaled about a mean that its decoder does not predict."""
+    for name, step in recipe.decode.items():
+        if step.rescale == "train" and step.decoder.options.get("intercept") is False:
+            yield Finding(
+                ("decode", name, "rescale"),
+                "train takes predictions to lie about the mean of the training "
+                "features, and those of a decoder with intercept: false lie about "
+                "nought; leave one of the two out",
+            )
 
 
 def _misplaced(recipe: Recipe) -> Iterator[Finding]:

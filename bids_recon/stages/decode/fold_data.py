@@ -131,7 +131,10 @@ def _kept(material: Material, rows: np.ndarray) -> np.ndarray:
 
 
 def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
-    """Scale responses by the training trials of a fold, and average repeats."""
+    """Scale responses by the training trials of a fold, and average repeats.
+
+    Where the recipe says so, averages are scaled again, by those of training.
+    """
     settings = recipe.responses
     train = material.responses.where(fold.train)
     test = material.responses.where(fold.test)
@@ -144,6 +147,9 @@ def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
         train, rows = train.average(), _kept(material, fold.train)
     if settings.average_test:
         test = test.average()
+    if settings.standardize_again:
+        scaler = Standardizer(None).fit(train.values, train.trials)
+        train, test = _scaled(train, scaler), _scaled(test, scaler)
     train_picture, test_picture = fold_pictures(material, fold, recipe)
     groups = material.split.groups[rows]
     return FoldData(train, test, train_picture, test_picture, groups)
