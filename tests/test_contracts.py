@@ -338,3 +338,31 @@ def test_recipes_name_methods_that_exist(name):
 
 def test_methods_of_the_generator_registry_all_have_a_feed():
     assert set(FEEDS) == set(GENERATORS)
+
+
+def test_averages_are_scaled_again_by_those_of_training(material):
+    ordinary = read_recipe("eigenimage")
+    once, again = (
+        replace(
+            ordinary,
+            responses=replace(
+                ordinary.responses,
+                average_train=True,
+                average_test=True,
+                standardize_again=asked,
+            ),
+        )
+        for asked in (False, True)
+    )
+    fold = material.split.folds[0]
+    averaged, scaled = (fold_data(material, fold, own) for own in (once, again))
+    values = averaged.train.values.astype(np.float64)
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    # Averages over four repeats vary less than trials do.
+    assert (scale < 1).all()
+    for side in ("train", "test"):
+        expected = (getattr(averaged, side).values - mean) / scale
+        np.testing.assert_allclose(getattr(scaled, side).values, expected, atol=1e-5)
+    # What is learned for training does not depend on test responses.
+    other = fold_data(with_other_test_responses(material), fold, again)
+    np.testing.assert_array_equal(other.train.values, scaled.train.values)

@@ -148,3 +148,38 @@ def test_univariate_is_the_regression_on_the_best_voxel(problem):
     np.testing.assert_allclose(
         model.predict(X_test)[:, 0], 2 * X_test[:, 17] - 1, rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("n_voxels", [90, 12])
+def test_without_an_intercept_a_ridge_is_himalayas_default(problem, n_voxels):
+    X, Y, X_test, groups = problem
+    X, X_test = X[:, :n_voxels], X_test[:, :n_voxels]
+    X, Y = X - X.mean(axis=0), Y + np.array([0, 0, 0.5, 1, 3])
+    alphas = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+    settings = {"alphas": alphas, "intercept": False}
+    theirs = KernelRidgeCV(
+        alphas=np.array(alphas),
+        kernel="linear",
+        fit_intercept=False,
+        cv=inner_folds(groups, 5),
+        warn=False,
+    ).fit(X, Y)
+    assert len(set(theirs.best_alphas_)) > 1
+    for coefficients in (False, True):
+        ours = Ridge(coefficients=coefficients, **settings).fit(X, Y, groups)
+        np.testing.assert_allclose(ours.alphas_, theirs.best_alphas_)
+        expected = theirs.predict(X_test)
+        np.testing.assert_allclose(ours.predict(X_test), expected, rtol=1e-4, atol=1e-5)
+    with_one = Ridge(alphas=alphas).fit(X, Y, groups).predict(X_test)
+    assert np.abs(with_one - expected).max() > 1
+
+
+def test_a_factorisation_without_an_intercept_is_not_shared_with_one(problem):
+    X, Y, X_test, groups = problem
+    first = Ridge(alpha=5.0).fit(X, Y, groups)
+    second = Ridge(alpha=5.0, intercept=False)
+    second.equations = first.equations
+    alone = Ridge(alpha=5.0, intercept=False).fit(X, Y, groups)
+    np.testing.assert_array_equal(
+        second.fit(X, Y, groups).predict(X_test), alone.predict(X_test)
+    )

@@ -36,6 +36,7 @@ from bids_recon.networks.versatile_diffusion import (
     load_unet,
     set_mix,
 )
+from bids_recon.recipe import read_recipe
 
 
 @pytest.fixture(scope="session")
@@ -154,11 +155,15 @@ class TestStableDiffusion:
             {"strength": 1.5},
             {"steps": 2, "strength": 0.1},
             {"samples": 0},
+            {"noise_ahead": -1},
+            {"steps": 10, "strength": 0.8, "noise_ahead": 3},
             {"init": None, "text": None},
         ],
     )
     def test_settings_that_make_no_picture_are_refused(self, wrong):
-        with pytest.raises(ValueError, match=r"steps|samples|strength|need|fixed"):
+        with pytest.raises(
+            ValueError, match=r"steps|samples|strength|need|fixed|ahead"
+        ):
             StableDiffusion(**wrong)
 
 
@@ -215,6 +220,33 @@ class TestVersatileDiffusion:
         only = {kept: decoded[kept]}
         one = VersatileDiffusion(**settings, **{absent: None}).generate(only, 0)
         np.testing.assert_allclose(both, one, atol=1e-4)
+
+    def test_no_picture_is_grey_of_any_value(self, machine, pictures):
+        space = ClipVision(machine=machine)
+        decoded = {"vision": Decoded(space.encode(pictures[:1]), space)}
+        settings = {"init": None, "text": None, "machine": machine}
+        for options, value in (({}, 0.5), ({"grey": 127 / 255}, 127 / 255)):
+            generator = VersatileDiffusion(**settings, **options)
+            generator._load(decoded)
+            grey = np.full((1, 3, 224, 224), value, dtype=np.float32)
+            np.testing.assert_allclose(
+                generator._nothing["vision"], space.encode(grey)[0], atol=1e-6
+            )
+        with pytest.raises(ValueError, match="grey is between 0 and 1"):
+            VersatileDiffusion(grey=127)
+
+    def test_the_recipe_takes_the_published_values(self):
+        published = read_recipe("brain-diffuser")
+        options = published.generate.options
+        assert (options["noise_ahead"], options["sample"]) == (1, True)
+        assert options["grey"] == pytest.approx(127 / 255, abs=1e-15)
+        assert published.responses.standardize_again
+        takagi = read_recipe("takagi2023")
+        options = takagi.generate.options
+        assert (options["noise_ahead"], options["sample"]) == (1, True)
+        assert takagi.decode["latent"].features.options["sample"] is True
+        for step in takagi.decode.values():
+            assert step.decoder.options["intercept"] is False
 
     def test_thirty_seven_of_fifty_steps(self, toy_weights, machine, pictures):
         unet = load_unet(toy_weights / "versatile-diffusion", torch.float32)
@@ -420,6 +452,27 @@ class TestLatent:
             again = to_pictures(model, latents)
         torch.testing.assert_close(latents, mode * 0.18215)
         torch.testing.assert_close(again, (decoded / 2 + 0.5).clamp(0, 1))
+
+    def test_draws_from_the_posterior_depend_on_the_picture_and_seed_alone(
+        self, toy_weights, machine, pictures
+    ):
+        def encode(pictures, **options):
+            space = Latent("stable-diffusion-1.4", machine=machine, **options)
+            return space.encode(pictures)
+
+        drawn = encode(pictures, sample=True)
+        alone = encode(pictures[1:], sample=True)
+        np.testing.assert_allclose(alone[0], drawn[1], atol=1e-5)
+        assert np.abs(encode(pictures, sample=True, seed=1) - drawn).max() > 0.1
+        model = load_autoencoder(toy_weights / "stable-diffusion-1.4")
+        with torch.no_grad():
+            posterior = model.encode(torch.from_numpy(pictures) * 2 - 1).latent_dist
+        noise = (drawn / 0.18215 - posterior.mean.numpy()) / posterior.std.numpy()
+        assert abs(noise.mean()) < 4 / noise.size**0.5
+        assert noise.std() == pytest.approx(1, abs=4 / (2 * noise.size) ** 0.5)
+        # A tiny autoencoder has no posterior.
+        tiny = Latent(machine=machine, sample=True).encode(pictures)
+        np.testing.assert_array_equal(tiny, Latent(machine=machine).encode(pictures))
 
     def test_truncated_and_foreign_weights_are_told(self, tmp_path, toy_weights):
         folder = tmp_path / "taef2"
