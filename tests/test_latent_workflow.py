@@ -123,6 +123,37 @@ def test_from_bids_to_pictures(
     assert (out / "sub-01.html").is_file()
 
 
+def test_pictures_are_scored_at_their_own_size(
+    run, photographs, toy_weights, toy_recipe, tmp_path
+):
+    # The recipe learns from 16 pixels, makes 32, and the stimuli have more.
+    recipe = toy_recipe(
+        "takagi2023",
+        pictures={"max_size": 16},
+        evaluate={"profiles": ["brain-diffuser-2023"]},
+    )
+    out = tmp_path / "out"
+    status, said = run(photographs, out, "participant", *options(recipe, toy_weights))
+    assert status == 0, said
+    (table,) = (out / "sub-01" / "recon").glob("*desc-toy_recon.tsv")
+    rows = pd.read_csv(table, sep="\t")
+    rows = rows[rows["sample"] == 1]
+    files = {path.stem: path for path in (photographs / "stimuli").rglob("*.png")}
+    for row in rows.to_dict("records"):
+        pair = []
+        for path in (
+            files[Path(row["stimulus"]).stem],
+            table.with_suffix("") / row["image"],
+        ):
+            with Image.open(path) as picture:
+                assert picture.width > 16
+                large = picture.convert("RGB").resize((425, 425))
+            pair.append(np.asarray(large).ravel())
+        assert row["pixel_correlation_brain-diffuser-2023"] == pytest.approx(
+            np.corrcoef(*pair)[0, 1], abs=1e-4
+        )
+
+
 def test_without_captions_the_recipe_says_so_and_goes_without(
     run, photographs, toy_weights, toy_recipe, tmp_path
 ):
