@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from himalaya.kernel_ridge import KernelRidgeCV
+from scipy.special import softmax
 from sklearn.feature_selection import SelectKBest, f_classif
-from sklearn.linear_model import OrthogonalMatchingPursuit
+from sklearn.linear_model import LogisticRegression, OrthogonalMatchingPursuit
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
+from bids_recon.decoders import l1_logistic
 from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.normal_equations import NormalEquations
@@ -97,14 +99,15 @@ def test_best_voxels_are_those_of_select_k_best(problem):
     X = problem[0]
     y = (X[:, 3] + X[:, 8] > 0).astype(float)
     expected = np.flatnonzero(SelectKBest(f_classif, k=10).fit(X, y).get_support())
-    np.testing.assert_array_equal(best_voxels(X, y, 10), expected)
+    both = np.column_stack([X[:, 0], y])
+    np.testing.assert_array_equal(best_voxels(X, both, 10)[1], expected)
 
 
 def test_sparse_is_scikit_learns_matching_pursuit(problem):
     X, Y, X_test, groups = problem
     ours = Sparse(method="omp", k_best=20, n_nonzero=4).fit(X, Y, groups)
     for target, y in enumerate(Y.T):
-        chosen = best_voxels(X, y, 20)
+        (chosen,) = best_voxels(X, y[:, None], 20)
         theirs = OrthogonalMatchingPursuit(n_nonzero_coefs=4).fit(X[:, chosen], y)
         np.testing.assert_allclose(
             ours.predict(X_test)[:, target],
@@ -132,6 +135,77 @@ def test_sparse_logistic_predicts_the_expectation(problem):
     for target in (0, 1):
         assert np.corrcoef(predicted[:, target], Y[:, target])[0, 1] > 0.8
     np.testing.assert_allclose(predicted[:, 2], 1.0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def local():
+    """Trials and targets of two to five classes, one of them two targets' in one."""
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((60, 40))
+    drive = X[:, :8] @ rng.standard_normal((8, 5)) + rng.standard_normal((60, 5))
+    cuts = [[0.0], [-0.5, 1.0], [-1.0, 0.0, 1.5], [-2.0, -1.0, 0.5, 2.0], [0.3]]
+    codes = [np.digitize(d, c) for d, c in zip(drive.T, cuts, strict=True)]
+    return X, np.stack([*codes, codes[1]], axis=1) / 4
+
+
+def scikit_learns(X, y, C):
+    model = LogisticRegression(
+        l1_ratio=1.0, C=C, solver="saga", tol=1e-8, max_iter=200_000, random_state=0
+    )
+    return model.fit(X, y.astype(str))
+
+
+@pytest.mark.parametrize("C", [0.1, 1.0, 10.0])
+def test_sparse_logistic_is_scikit_learns(local, C):
+    X, Y = local
+    ours = SparseLogistic(C=C, k_best=15).fit(X, Y, np.arange(60))
+    for target, y in enumerate(Y.T):
+        (chosen,) = best_voxels(X, y[:, None], 15)
+        np.testing.assert_array_equal(ours.voxels_[target], chosen)
+        theirs = scikit_learns(X[:, chosen], y, C)
+        n_classes = len(theirs.classes_)
+        coef = ours.coef_[target, :n_classes]
+        intercept = ours.intercept_[target, :n_classes]
+        if n_classes == 2:
+            np.testing.assert_array_equal(coef[0], 0)
+            coef, intercept = coef[1:], intercept[1:]
+        expected = theirs.coef_
+        if n_classes == 4:
+            # Where two are above and two below zero, a shift of all costs nothing.
+            coef = coef - coef.mean(axis=0)
+            expected = expected - expected.mean(axis=0)
+        np.testing.assert_allclose(coef, expected, atol=1e-3)
+        np.testing.assert_allclose(intercept, theirs.intercept_, atol=1e-3)
+
+
+def test_sparse_logistic_does_not_depend_on_what_it_is_fitted_beside(
+    local, monkeypatch
+):
+    X, Y = local
+    together = SparseLogistic(k_best=15).fit(X, Y, np.arange(60)).predict(X)
+    for target in range(Y.shape[1]):
+        own = Y[:, target : target + 1]
+        alone = SparseLogistic(k_best=15).fit(X, own, np.arange(60)).predict(X)
+        np.testing.assert_allclose(together[:, [target]], alone, atol=1e-5)
+    monkeypatch.setattr(l1_logistic, "BLOCK", 1)
+    blocks = SparseLogistic(k_best=15).fit(X, Y, np.arange(60)).predict(X)
+    np.testing.assert_allclose(together, blocks, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_sparse_logistic_of_separable_trials_meets_the_gradient_condition(scale):
+    rng = np.random.default_rng(7)
+    X = scale * rng.standard_normal((30, 100))
+    codes = rng.integers(0, 3, (4, 30))
+    voxels = np.tile(np.arange(100), (4, 1))
+    coef, intercept = l1_logistic.l1_logistic(X, voxels, codes, 10.0, 500)
+    for own, bias, y in zip(coef, intercept, codes, strict=True):
+        gradient = (softmax(X @ own.T + bias, axis=1) - np.eye(3)[y]).T @ X
+        assert np.abs(gradient).max() <= 0.1 * (1 + 1e-4)
+        active = own != 0
+        np.testing.assert_allclose(
+            gradient[active], -0.1 * np.sign(own[active]), atol=1e-5
+        )
 
 
 def test_sparse_logistic_refuses_targets_that_are_no_classes(problem):

@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_selection import r_regression
 from sklearn.linear_model import (
     BayesianRidge,
     LinearRegression,
@@ -16,14 +15,32 @@ from sklearn.linear_model import (
 METHODS = ("omp", "bayesian-ridge", "linear")
 
 
-def best_voxels(X: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
-    """Return the positions of the k voxels with the highest F for a target, in order.
+def best_voxels(X: np.ndarray, Y: np.ndarray, k: int) -> np.ndarray:
+    """Return the k voxels with the highest F for each target.
 
     For two values, the F of the regression is that of the analysis of variance. F
     grows with the squared correlation, by which voxels are ranked.
+
+    Parameters
+    ----------
+    X : array of shape (n_trials, n_voxels)
+        Responses.
+    Y : array of shape (n_trials, n_targets)
+        Targets.
+    k : int
+        How many.
+
+    Returns
+    -------
+    array of shape (n_targets, k)
+        Positions, in order.
     """
-    r = np.nan_to_num(r_regression(X, y, force_finite=True))
-    return np.sort(np.argsort(-np.abs(r), kind="stable")[:k])
+    X = X - X.mean(axis=0, dtype=np.float64)
+    Y = Y - Y.mean(axis=0, dtype=np.float64)
+    norms = np.linalg.norm(X, axis=0)
+    products = np.abs(Y.T @ X)
+    r = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return np.sort(np.argsort(-r, axis=1, kind="stable")[:, :k], axis=1)
 
 
 @dataclass
@@ -78,11 +95,11 @@ class Sparse:
         self.coef_ = np.zeros(self.voxels_.shape)
         # Patches that no training picture tells apart share one fit.
         distinct, which = np.unique(Y.T, axis=0, return_inverse=True)
-        for index, y in enumerate(distinct):
+        best = best_voxels(X, distinct.T, self.k_best)
+        for index, (y, chosen) in enumerate(zip(distinct, best, strict=True)):
             target = which == index
             if np.ptp(y) < 1e-9:
                 continue
-            chosen = best_voxels(X, y, self.k_best)
             model = self._model(len(X), len(chosen))
             with warnings.catch_warnings():
                 # Fewer voxels than were asked for may explain a target in full.

@@ -1,14 +1,12 @@
 """Local decoders as published: sparse multinomial logistic regression."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
+from bids_recon.decoders.l1_logistic import l1_logistic
 from bids_recon.decoders.sparse import best_voxels
 from bids_recon.errors import Status, UserError
 
@@ -26,7 +24,7 @@ class SparseLogistic:
     k_best : int
         How many voxels each target is read from, those with the highest F for it.
     max_iter : int
-        When to stop.
+        Steps of a fit, at most; it ends when its gradient condition is met.
 
     References
     ----------
@@ -36,7 +34,7 @@ class SparseLogistic:
 
     C: float = 10.0
     k_best: int = 100
-    max_iter: int = 1000
+    max_iter: int = 300
 
     def __post_init__(self) -> None:
         if not self.C > 0:
@@ -72,40 +70,27 @@ class SparseLogistic:
         self.coef_ = np.zeros((n_targets, most, k_best))
         self.voxels_ = np.zeros((n_targets, k_best), dtype=np.int64)
         self.intercept_ = np.full((n_targets, most), -np.inf)
-        # Patches that no training picture tells apart share one fit.
-        fitted: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-        for target, (values, codes) in enumerate(classes):
+        for target, (values, _) in enumerate(classes):
             self.values_[target, : len(values)] = values
             self.intercept_[target, : len(values)] = 0.0
-            if len(values) > 1:
-                key = codes.tobytes()
-                if key not in fitted:
-                    chosen = best_voxels(X, values[codes], k_best)
-                    fitted[key] = (chosen, *self._fit_one(X[:, chosen], codes))
-                self.voxels_[target], coef, intercept = fitted[key]
-                self.coef_[target, : len(values)] = coef
-                self.intercept_[target, : len(values)] = intercept
-        return self
-
-    def _fit_one(
-        self, X: np.ndarray, codes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        model = LogisticRegression(
-            l1_ratio=1.0,
-            C=self.C,
-            solver="saga",
-            max_iter=self.max_iter,
-            tol=1e-3,
-            random_state=0,
+        # Patches that no training picture tells apart share one fit.
+        codes, first, which = np.unique(
+            np.stack([codes for _, codes in classes]),
+            axis=0,
+            return_index=True,
+            return_inverse=True,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(X.astype(np.float64), codes)
-        if len(model.classes_) == 2:
-            # Two classes have one row of coefficients, that of the second.
-            zeros = np.zeros_like(model.coef_)
-            return np.vstack([zeros, model.coef_]), np.append(0.0, model.intercept_)
-        return model.coef_, model.intercept_
+        n_classes = codes.max(axis=1) + 1
+        best = best_voxels(X, Y[:, first], k_best)
+        for count in np.unique(n_classes[n_classes > 1]):
+            own = np.flatnonzero(n_classes == count)
+            fitted = l1_logistic(X, best[own], codes[own], self.C, self.max_iter)
+            for index, coef, intercept in zip(own, *fitted, strict=True):
+                same = which == index
+                self.voxels_[same] = best[index]
+                self.coef_[same, :count] = coef
+                self.intercept_[same, :count] = intercept
+        return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return expected features (n_trials, *shape), float32."""
