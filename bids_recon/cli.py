@@ -190,6 +190,12 @@ def _add_method(group: Any) -> None:
         "clusters:K, column:NAME or train=SES/test=SES (default: column:split if there "
         "is one, else kfold:10)",
     )
+    group.add_argument(
+        "--test-repeats",
+        choices=("single", "combined"),
+        help="test trials of one picture: each by itself, or combined, for all recipes "
+        "(default: as each recipe says)",
+    )
     group.add_argument("--seed", type=int, metavar="N", help="of all randomness (0)")
     group.add_argument(
         "--stages",

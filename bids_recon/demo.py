@@ -8,7 +8,7 @@ from bids_recon import cli
 from bids_recon.command import run_command
 
 RECIPES = {
-    "digits": ("eigenimage", "miyawaki2008"),
+    "digits": ("eigenimage", "miyawaki2008-omp"),
     "photographs": ("eigenimage", "tiny-latent"),
 }
 N_PICTURES = {"digits": 100, "photographs": 300}

@@ -381,6 +381,17 @@ def _recipe(data: Mapping[str, Any], where: str, check: Check | None = None) -> 
     )
 
 
+def with_test_repeats(recipe: Recipe, combined: bool) -> Recipe:
+    """Return a recipe that averages repeats of a test picture, or does not."""
+    responses = dict(recipe.source.get("responses", {}))
+    average = {**responses.get("average_repeats", {}), "test": combined}
+    source = {
+        **recipe.source,
+        "responses": {**responses, "average_repeats": average},
+    }
+    return _recipe(source, f"recipe {recipe.name}")
+
+
 def without_feeds(recipe: Recipe, needs: tuple[str, ...]) -> Recipe:
     """Return a recipe whose generator goes without some of its feeds."""
     generate = {**recipe.generate.as_data(), **dict.fromkeys(needs)}

@@ -88,6 +88,7 @@ class Settings:
     recipe: Texts = (DEFAULT_RECIPE,)
     roi: Texts = ()
     split: Text | None = None
+    test_repeats: Literal["single", "combined"] | None = None
     stimuli: PathText | None = None
     stimulus_column: Text | None = None
     stimulus_map: PathText | None = None

@@ -31,7 +31,7 @@ from bids_recon.plan.estimate import REPORT, analysis_seconds, run_seconds, size
 from bids_recon.plan.make_plan import make_plan
 from bids_recon.plan.methods import whole_recipe
 from bids_recon.plan.plan import Analysis, Plan
-from bids_recon.recipe import Recipe
+from bids_recon.recipe import Recipe, with_test_repeats
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_stage, repeats
@@ -139,6 +139,9 @@ def read_recipes(settings: Settings) -> tuple[Recipe, ...]:
     recipes = tuple(whole_recipe(name) for name in settings.recipe)
     check_distinct("recipes", [recipe.name for recipe in recipes])
     check_distinct("sets of --roi", [roi.name for roi in settings.roi_sets])
+    if settings.test_repeats:
+        combined = settings.test_repeats == "combined"
+        recipes = tuple(with_test_repeats(recipe, combined) for recipe in recipes)
     return recipes
 
 

@@ -76,7 +76,7 @@ def command() -> list[str]:
 @pytest.fixture(scope="session")
 def options() -> list[str]:
     """What ``finished`` was asked for."""
-    recipes = ["--recipe", "eigenimage", "miyawaki2008"]
+    recipes = ["--recipe", "eigenimage", "miyawaki2008-omp"]
     return [*recipes, "--roi", "visual=V1+V2", "--split", "kfold:3"]
 
 

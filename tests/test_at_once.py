@@ -43,7 +43,9 @@ def test_runs_of_other_recipes_at_once_leave_each_its_outputs(
     out = tmp_path / "derivatives"
     words = [*alone, *command, small_dataset, out, "participant"]
     common = ["--roi", "visual=V1+V2", "--split", "kfold:3", "--recipe"]
-    ends = all_of([*words, *common, "eigenimage"], [*words, *common, "miyawaki2008"])
+    ends = all_of(
+        [*words, *common, "eigenimage"], [*words, *common, "miyawaki2008-omp"]
+    )
     for said, status in ends:
         assert status == 0, said
     assert sum("waits until it ends" in said for said, _ in ends) == 1

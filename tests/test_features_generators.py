@@ -93,6 +93,46 @@ def test_weights_are_those_that_made_the_picture():
     )
 
 
+def test_weights_of_elements_are_those_that_made_the_picture():
+    rng = np.random.default_rng(0)
+    space = LocalContrast(scales=[1, 2]).fit(grey(np.zeros((1, 3, 4))))
+    values = rng.random((200, sum(space.sizes_)))
+    weights = rng.random(values.shape[1]) * (rng.random(values.shape[1]) < 0.5)
+    made = np.zeros((200, 3, 4))
+    start = 0
+    for height, width in space.patches_:
+        for row in range(3 - height + 1):
+            for column in range(4 - width + 1):
+                part = weights[start] * values[:, start, None, None]
+                made[:, row : row + height, column : column + width] += part
+                start += 1
+    assert start == len(weights)
+    made /= made.max()
+    decoded = {"features": Decoded(values, space)}
+    for how in ("per-element", "auto"):
+        generator = LocalCombination(weights=how).fit(decoded, grey(made))
+        again = generator.generate(decoded, 0)
+        np.testing.assert_allclose(again, grey(made), atol=1e-4)
+        ratio = generator.weights_ / max(generator.weights_)
+        np.testing.assert_allclose(ratio, weights / max(weights), atol=1e-3)
+        mean = generator.weights_[:12].mean()
+        assert generator.learned(decoded)["1x1 (mean)"] == pytest.approx(mean)
+
+
+def test_auto_takes_sizes_where_elements_have_nothing_of_their_own():
+    rng = np.random.default_rng(0)
+    space = LocalContrast(scales=[1, 2]).fit(grey(np.zeros((1, 4, 4))))
+    values = rng.random((12, sum(space.sizes_)))
+    shown = space.spread(values).mean(axis=1) + 0.05 * rng.standard_normal((12, 4, 4))
+    decoded = {"features": Decoded(values, space)}
+    auto = LocalCombination(weights="auto").fit(decoded, grey(shown))
+    sizes = LocalCombination(weights="learned").fit(decoded, grey(shown))
+    np.testing.assert_array_equal(auto.weights_, sizes.weights_)
+    # One picture leaves nothing to choose by.
+    one = LocalCombination(weights="auto").fit(decoded, grey(shown[:1].repeat(12, 0)))
+    assert not one.per_element_
+
+
 def test_weights_are_never_negative():
     rng = np.random.default_rng(0)
     space = LocalContrast(scales=[1, 2]).fit(grey(np.zeros((1, 4, 4))))

@@ -11,7 +11,7 @@ def reconstructed(shared, tmp_path_factory, command):
     output_dir = tmp_path_factory.mktemp("yamada") / "out"
     arguments = [
         *(shared / "datasets" / "yamada2015", output_dir, "participant"),
-        *("--recipe", "miyawaki2008", "--recipe", "eigenimage"),
+        *("--recipe", "miyawaki2008-omp", "--recipe", "eigenimage"),
         *("--roi", "V1=V1d+V1v", "--split", "run"),
     ]
     done = subprocess.run(
@@ -22,7 +22,7 @@ def reconstructed(shared, tmp_path_factory, command):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "top1"), [("miyawaki2008", 0.95), ("eigenimage", 0)]
+    ("recipe", "top1"), [("miyawaki2008Omp", 0.95), ("eigenimage", 0)]
 )
 def test_figures_are_identified(reconstructed, recipe, top1):
     stem = f"sub-S2/recon/sub-S2_task-figure_label-V1_desc-{recipe}"

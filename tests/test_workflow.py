@@ -51,11 +51,11 @@ sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_heading.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_recon.svg
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_scores.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_spurious.html
-sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_heading.html
-sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.svg
-sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_scores.html
-sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_spurious.html
-sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008_weights.svg
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_heading.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_recon.svg
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_scores.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_spurious.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_weights.svg
 sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trialWindow_events.json
 sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trialWindow_events.tsv
 sub-01/func/sub-01_task-digits_run-01_space-T1w_desc-trial_events.json
@@ -75,13 +75,13 @@ sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_spurious.tsv
-sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_decoder.json
-sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_decoder.safetensors
-sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_metrics.json
-sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_metrics.tsv
-sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.json
-sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_recon.tsv
-sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008_spurious.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_decoder.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_decoder.safetensors
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_metrics.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_metrics.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_recon.json
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_recon.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_spurious.tsv
 """
 
 
@@ -177,7 +177,7 @@ def test_decoders_load_without_pickle(finished):
 
 
 def test_even_sixteen_trials_beat_chance(finished):
-    for recipe in ("eigenimage", "miyawaki2008"):
+    for recipe in ("eigenimage", "miyawaki2008Omp"):
         metrics = metrics_of(finished, recipe=recipe)
         assert metrics.loc["two_way_identification", "p_value"] < 0.01
         assert (
@@ -199,7 +199,7 @@ def test_the_page_shows_everything_and_links_to_files_that_exist(finished):
 
 def test_the_group_table_holds_every_participant_and_recipe(finished):
     table = pd.read_csv(finished / "group_metrics.tsv", sep="\t", dtype=str)
-    assert set(table["recipe"]) == {"eigenimage", "miyawaki2008"}
+    assert set(table["recipe"]) == {"eigenimage", "miyawaki2008-omp"}
     assert set(table["subject"]) == {"01"}
     assert set(table["roi"]) == {"visual"}
     assert len(pd.read_csv(finished / "group_recon.tsv", sep="\t")) == 48
@@ -239,7 +239,7 @@ def test_a_lost_or_changed_output_is_made_again(
     before = files_of(output_dir, skip=("logs",))
     (lost,) = output_dir.glob("sub-01/recon/*eigenimage_recon/0001_*.png")
     lost.unlink()
-    (changed,) = output_dir.glob("sub-01/recon/*miyawaki2008_metrics.tsv")
+    (changed,) = output_dir.glob("sub-01/recon/*miyawaki2008Omp_metrics.tsv")
     changed.write_text("nothing\n")
     status, said = run(small_dataset, output_dir, "participant", *options)
     assert status == 0
@@ -417,6 +417,45 @@ def test_averaging_repeats_gives_one_reconstruction_per_picture(tmp_path, run):
     table = pd.read_csv(path, sep="\t")
     assert len(table) == 12
     assert (table["n_repeats"] == 2).all()
+
+
+@pytest.mark.parametrize(("how", "rows"), [("single", 24), ("combined", 12)])
+def test_repeats_of_test_pictures_are_those_asked_for_in_every_recipe(
+    tmp_path, run, how, rows
+):
+    simulate_dataset(
+        tmp_path / "dataset",
+        Experiment(
+            "patterns",
+            n_participants=1,
+            n_runs=2,
+            n_pictures=12,
+            n_repeats=2,
+            noise=0.5,
+        ),
+    )
+    recipes = ["eigenimage", "bayes", "miyawaki2008"]
+    status, said = run(
+        *(tmp_path / "dataset", tmp_path / "out", "participant"),
+        *("--recipe", *recipes, "--split", "kfold:3", "--roi", "V=V1"),
+        *("--test-repeats", how),
+    )
+    assert status == 0, said
+    trials = []
+    for recipe in recipes:
+        (path,) = (tmp_path / "out").glob(f"sub-01/recon/*_desc-{recipe}_recon.tsv")
+        table = pd.read_csv(path, sep="\t")
+        assert len(table) == rows
+        trials.append(table[["split", "trial", "stimulus"]])
+        responses = json.loads(path.with_suffix(".json").read_text())["Recipe"][
+            "responses"
+        ]
+        assert responses["average_repeats"]["test"] == (how == "combined")
+    for other in trials[1:]:
+        pd.testing.assert_frame_equal(trials[0], other)
+    words = {"single": "each trial by itself", "combined": "combined in one"}[how]
+    page = (tmp_path / "out" / "sub-01.html").read_text()
+    assert page.count(words) == len(recipes)
 
 
 @pytest.fixture

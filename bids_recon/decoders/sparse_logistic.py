@@ -60,8 +60,9 @@ class SparseLogistic:
         if most > MOST_VALUES:
             raise UserError(
                 f"sparse_logistic: a target takes {most} values, and at most "
-                f"{MOST_VALUES} can be classes. It is made for binary pictures; use "
-                "the decoder sparse or ridge for others.",
+                f"{MOST_VALUES} can be classes. It is made for black and white "
+                "patterns; for others, use the decoder sparse, as the recipe "
+                "miyawaki2008-omp does, or ridge.",
                 Status.USAGE,
             )
         n_targets = Y.shape[1]

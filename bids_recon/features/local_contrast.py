@@ -71,6 +71,12 @@ class LocalContrast:
         ]
         return np.concatenate([part.reshape(len(grey), -1) for part in parts], axis=1)
 
+    def footprints(self) -> np.ndarray:
+        """Return which pixels each patch covers, (n_patches, H * W), 0 or 1."""
+        height, width = self.shape_
+        every = np.eye(height * width, dtype=np.float32).reshape(-1, 1, height, width)
+        return (self.encode(every).T > 0).astype(np.float64)
+
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Give each pixel the mean of the patches that cover it.
 

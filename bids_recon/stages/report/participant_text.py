@@ -81,6 +81,11 @@ def _heading(plan: Plan, analysis: Analysis) -> str:
             f"{sum(sidecar['NumberOfTestTrials'])} tested in "
             f"{len(sidecar['NumberOfTestTrials'])} parts"
         ),
+        "Repeats of a test picture": (
+            "combined in one reconstruction"
+            if analysis.recipe.responses.average_test
+            else "each trial by itself"
+        ),
         "Picture size": "{} x {} pixels".format(*sidecar["PictureSize"]),
     }
     if sidecar["BidsRecon"]["Weights"]:
