@@ -1,6 +1,6 @@
 """What passes between the stages, and the contracts that methods keep."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from mmap import mmap
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -193,11 +193,15 @@ class Prior:
         Other features of the picture of each training trial.
     beside_prior : array of shape (n_prior, n_more)
         Other features of the pictures that were never shown.
+    smooth : array of shape (n_lengths, n_features, n_features)
+        Covariances of the features under which near pixels are alike, the more the
+        longer; none for features that are not of pixels.
     """
 
     values: np.ndarray
     beside: np.ndarray
     beside_prior: np.ndarray
+    smooth: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
 
     @classmethod
     def none(cls, Y: np.ndarray) -> "Prior":

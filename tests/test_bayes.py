@@ -14,6 +14,7 @@ from scipy.stats import multivariate_normal, norm
 from bids_recon.datatypes import Prior
 from bids_recon.decoders.encoding import (
     Encoding,
+    correlated_posterior,
     exemplar_posterior,
     gaussian_posterior,
 )
@@ -381,3 +382,76 @@ def test_the_same_posterior_in_a_latent(run, toy_weights, tmp_path):
     assert status == 0, said
     (table,) = out.rglob("*desc-bayesLatent_recon.tsv")
     assert len(pd.read_csv(table, sep="\t")) == 20
+
+
+class TestSmoothPrior:
+    def test_the_posterior_is_that_of_conditioning(self, problem):
+        Z, R, groups = problem
+        model = Encoding(0.5).fit(Z, R, groups)
+        rng = np.random.default_rng(0)
+        root = rng.standard_normal((4, 4))
+        mean, prior = np.array([3.0, 2, 3, 4]), root @ root.T
+        noise, W = dense(model, 0.3), model.weights
+        for count in (1, 3):
+            evidence = model.evidence(R[:5], np.full(5, count), 0.3)
+            gain = prior @ W @ np.linalg.inv(W.T @ prior @ W + noise / count)
+            predicted = model.mean + (mean - model.z_mean) @ W
+            expected = mean + (R[:5] - predicted) @ gain.T
+            found = correlated_posterior(evidence, mean, prior)
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+    def test_further_components_are_orthonormal_and_leave_the_others(self):
+        rng = np.random.default_rng(0)
+        pictures = np.repeat(rng.random((5, 1, 4, 6)), 3, axis=1)
+        few = Eigenimage(n_components=3).fit(pictures)
+        more = Eigenimage(n_components=3, beyond=24).fit(pictures)
+        # All that a grey picture of 24 pixels can be.
+        assert more.components_.shape == (24, 72)
+        C = more.components_
+        np.testing.assert_allclose(C @ C.T, np.eye(24), atol=1e-8)
+        np.testing.assert_allclose(C[:3], few.components_)
+        other = np.repeat(rng.random((2, 1, 4, 6)), 3, axis=1)
+        again = more.decode(more.encode(other))
+        np.testing.assert_allclose(again, other, atol=1e-5)
+
+    def test_the_covariance_is_that_of_pixels_by_their_distance(self):
+        pictures = np.repeat(np.random.default_rng(0).random((3, 1, 2, 3)), 3, axis=1)
+        space = Eigenimage(beyond=6).fit(pictures)
+        length = 0.5
+        place = np.array([(row, column) for row in range(2) for column in range(3)])
+        squares = ((place[:, None] - place[None]) ** 2).sum(axis=2)
+        pixels = np.exp(-squares / (2 * (length * 3) ** 2))
+        C = space.components_[:, :6] * np.sqrt(3)
+        expected = C @ pixels @ C.T
+        expected *= 6 / np.trace(expected)
+        expected = 0.999 * expected + 0.001 * np.eye(6)
+        np.testing.assert_allclose(space.smooth(length), expected, atol=1e-8)
+        np.testing.assert_allclose(space.smooth(0.0), np.eye(6), atol=1e-8)
+
+    def test_patterns_that_were_not_spanned_are_decoded(self):
+        """Nine pictures, each often; the tenth is in none of their mixtures."""
+        rng = np.random.default_rng(0)
+        place = np.arange(8)
+        centres = rng.uniform(0, 7, (2, 150, 1))
+        rows, columns = (np.exp(-((place - c) ** 2) / 4) for c in centres)
+        drive = np.einsum("vh,vw->vhw", rows, columns).reshape(150, 64)
+        smooth = np.exp(-((place[:, None] - place) ** 2) / 8)
+        root = np.linalg.cholesky(np.kron(smooth, smooth) + 1e-6 * np.eye(64))
+        grey = rng.standard_normal((19, 64)) @ root.T
+        pictures = np.repeat(grey.reshape(19, 1, 8, 8), 3, axis=1)
+        shown = np.repeat(np.arange(9), 8)
+        X = grey @ drive.T
+        X = X[np.concatenate([shown, np.arange(9, 19)])]
+        X = (X + 0.5 * rng.standard_normal(X.shape)).astype(np.float32)
+        space = Eigenimage(n_components=20, beyond=64).fit(pictures[:9])
+        Y, empty = space.encode(pictures), np.empty((72, 0))
+        kernels = np.stack([space.smooth(length) for length in (0.0, 0.25)])
+        prior = Prior(np.empty((0, 64)), empty, np.empty((0, 0)), kernels)
+        errors = {}
+        for name, own in (("with", prior), ("without", None)):
+            decoder = EncodingInversion().fit(X[:72], Y[shown], shown, own)
+            predicted = decoder.predict(X[72:])
+            errors[name] = ((predicted - Y[9:]) ** 2).mean()
+            weights = decoder.learned()["weights"]
+            assert ("smooth" in weights) == (name == "with")
+        assert errors["with"] < 0.7 * errors["without"]

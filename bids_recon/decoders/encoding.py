@@ -135,6 +135,29 @@ def gaussian_posterior(
     return means, covariances
 
 
+def correlated_posterior(
+    evidence: Evidence, mean: np.ndarray, covariance: np.ndarray
+) -> np.ndarray:
+    """Return posterior means (n_trials, n_features) under any Gaussian prior.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of the responses.
+    mean : array of shape (n_features,)
+        Of the prior.
+    covariance : array of shape (n_features, n_features)
+        Of the prior; it may be singular.
+    """
+    means = np.empty_like(evidence.c)
+    for count in np.unique(evidence.n_repeats):
+        rows = evidence.n_repeats == count
+        inner = np.eye(len(mean)) + count * covariance @ evidence.A
+        right = covariance @ (count * (evidence.c[rows] - mean @ evidence.A)).T
+        means[rows] = mean + np.linalg.solve(inner, right).T
+    return means
+
+
 def exemplar_posterior(
     evidence: Evidence,
     exemplars: np.ndarray,

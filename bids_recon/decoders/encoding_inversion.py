@@ -11,7 +11,7 @@ from bids_recon.datatypes import Prior
 from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.posterior import Known, Posterior, convex_weights
 
-PARTS = ("ridge", "gaussian", "exemplar")
+PARTS = ("ridge", "gaussian", "exemplar", "smooth")
 
 COMPONENTS = 300
 """Principal components of the features, at most."""
@@ -29,13 +29,14 @@ class EncodingInversion:
 
     An encoding model says how features drive voxels and how noisy these are. The prior
     is a Gaussian; or the known pictures themselves, each with some width, where further
-    features (such as oriented edges) may stand beside those that are decoded. The means
+    features (such as oriented edges) may stand beside those that are decoded; or, for
+    features of pixels, a Gaussian under which near pixels are alike. The means
     over the settings that inner cross-validation ranks best, and what ridge regression
     predicts, are mixed with weights that sum to one, learned on pictures left out.
 
     Parameters
     ----------
-    parts : sequence of {'ridge', 'gaussian', 'exemplar'}
+    parts : sequence of {'ridge', 'gaussian', 'exemplar', 'smooth'}
         What is mixed.
     components : sequence of float
         Which share of the principal components is used.
@@ -47,6 +48,8 @@ class EncodingInversion:
         Of exemplars, in units of the deviation over pictures.
     temperatures : sequence of float
         Of the weights of exemplars.
+    scales : sequence of float
+        Of the smooth prior's variance, in units of that over pictures.
     n_folds : int
         With which all of these are chosen.
     n_best : int
@@ -64,6 +67,7 @@ class EncodingInversion:
     shrinkages: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
     bandwidths: tuple[float, ...] = (0.1, 0.3, 0.6)
     temperatures: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
+    scales: tuple[float, ...] = (0.3, 1.0, 3.0)
     n_folds: int = 5
     n_best: int = 4
     uses_prior: ClassVar[bool] = True
@@ -74,7 +78,7 @@ class EncodingInversion:
         if len(set(self.parts)) < len(self.parts):
             raise ValueError(f"parts are different from each other, not {self.parts!r}")
         shares = ("components", "shrinkages")
-        for name in (*shares, "penalties", "bandwidths", "temperatures"):
+        for name in (*shares, "penalties", "bandwidths", "temperatures", "scales"):
             values = getattr(self, name)
             most = 1.0 if name in shares else MOST
             if not values or min(values) < LEAST or max(values) > most:
@@ -110,6 +114,13 @@ class EncodingInversion:
         self._learn_basis(np.concatenate([np.unique(flat, axis=0), more]))
         scores = [(part - self.center_) @ self.basis_.T for part in (flat, more)]
         beside = prior.beside, prior.beside_prior
+        self.lengths_ = np.asarray(prior.smooth, dtype=np.float64)
+        # What no picture shown has is decoded by the smooth prior alone.
+        smooth = "smooth" in self._used
+        self.frame_ = self.basis_ if smooth else np.eye(len(self.basis_))
+        self.values_, self.prior_values_ = scores
+        if smooth:
+            self.values_, self.prior_values_ = flat - self.center_, more - self.center_
         self.features_, self.prior_ = _side_by_side(scores, beside)
         self.X_ = np.asarray(X, dtype=np.float32)
         self.groups_ = np.unique(groups, return_inverse=True)[1]
@@ -134,7 +145,42 @@ class EncodingInversion:
             self.prior_,
             len(self.basis_),
             self.groups_,
+            self.values_,
+            self.prior_values_,
+            self.lengths_,
         )
+
+    @property
+    def _used(self) -> list[str]:
+        """The parts that these features allow."""
+        return [part for part in self.parts if part != "smooth" or len(self.lengths_)]
+
+    def _choose_smooth(
+        self, models: list[tuple[Posterior, np.ndarray]], known: Known
+    ) -> list[tuple[float, ...]]:
+        """Return the best settings: lengths, penalty and shrinkage, then the scale."""
+        lengths = range(len(known.smooth))
+        grid = list(product(lengths, self.penalties, self.shrinkages))
+        # Without a second picture there is nothing to choose by.
+        best = [(*grid[-1], lengths[-1], 1.0)]
+        for scales in ((1.0,), self.scales) if models else ():
+            errors: dict[tuple[float, ...], float] = {}
+            for model, out in models:
+                X, ones = known.X[out], np.ones(len(out))
+                for setting in grid:
+                    wanted = (
+                        lengths
+                        if len(scales) == 1
+                        else [s[3] for s in best if s[:3] == setting]
+                    )
+                    found = model.smooths(X, ones, setting, wanted, scales)
+                    for more, means in found:
+                        error = ((means - known.values[out]) ** 2).sum()
+                        key = (*setting, *more)
+                        errors[key] = errors.get(key, 0.0) + error
+            best = self._best(errors)
+            grid = list(dict.fromkeys(setting[:3] for setting in best))
+        return best
 
     def _choose(self, folds: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Rank settings, and learn the mixture, on pictures that were left out."""
@@ -167,13 +213,15 @@ class EncodingInversion:
         # Without a second picture there is nothing to choose by.
         first = (*encoding[-1], self.bandwidths[-1], self.temperatures[-1])
         self.exemplar_ = np.array(self._best(errors or {first: 0.0}))
-        self.mixture_ = np.full(len(self.parts), 1 / len(self.parts))
-        if models and len(self.parts) > 1:
-            predicted = np.zeros((len(self.parts), *truth.shape))
+        if "smooth" in self._used:
+            self.smooth_ = np.array(self._choose_smooth(models, known))
+        self.mixture_ = np.full(len(self._used), 1 / len(self._used))
+        if models and len(self._used) > 1:
+            predicted = np.zeros((len(self._used), *known.values.shape))
             for model, out in models:
                 found = self._parts(model, known.X[out], np.ones(len(out)))
-                predicted[:, out] = [found[part] for part in self.parts]
-            self.mixture_ = convex_weights(predicted, truth)
+                predicted[:, out] = [found[part] for part in self._used]
+            self.mixture_ = convex_weights(predicted, known.values)
 
     def _calibration(
         self, models: list[tuple[Posterior, np.ndarray]], truth: np.ndarray
@@ -198,16 +246,25 @@ class EncodingInversion:
     def _parts(
         self, model: Posterior, X: np.ndarray, n_repeats: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return what each part gives, averaged over settings, (n, n_components)."""
+        """Return what each part gives, averaged over settings, (n, n_values)."""
         result = {}
-        for part in self.parts:
+        for part in self._used:
             if part == "ridge":
-                result[part] = model.ridge(X)
+                result[part] = model.ridge(X) @ self.frame_
+                continue
+            if part == "smooth":
+                found = []
+                for *setting, length, scale in self.smooth_:
+                    ((_, means),) = model.smooths(
+                        X, n_repeats, tuple(setting), [length], [scale]
+                    )
+                    found.append(means)
+                result[part] = np.mean(found, axis=0)
                 continue
             settings = self.gaussian_ if part == "gaussian" else self.exemplar_
             by = getattr(model, part)
             found = [by(X, n_repeats, tuple(setting))[0] for setting in settings]
-            result[part] = np.mean(found, axis=0)
+            result[part] = np.mean(found, axis=0) @ self.frame_
         return result
 
     @cached_property
@@ -230,9 +287,10 @@ class EncodingInversion:
         found = self._parts(self._whole, X.astype(np.float64), counts)
         mixed = sum(
             weight * found[part]
-            for weight, part in zip(self.mixture_, self.parts, strict=True)
+            for weight, part in zip(self.mixture_, self._used, strict=True)
         )
-        values = mixed @ self.basis_ + self.center_
+        whole = mixed if "smooth" in self._used else mixed @ self.basis_
+        values = whole + self.center_
         return values.reshape(len(X), *self.shape_).astype(np.float32)
 
     def gaussian(
@@ -286,7 +344,7 @@ class EncodingInversion:
         names = ("components", "penalty", "shrinkage", "bandwidth", "temperature")
         return {
             "calibration": float(self.calibration_),
-            "weights": dict(zip(self.parts, self.mixture_.tolist(), strict=True)),
+            "weights": dict(zip(self._used, self.mixture_.tolist(), strict=True)),
             **{
                 part: [dict(zip(names, row, strict=False)) for row in values.tolist()]
                 for part, values in (

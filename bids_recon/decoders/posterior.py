@@ -1,7 +1,8 @@
 """Posteriors of features, from encoding models fitted to some of the trials."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.optimize import nnls
@@ -9,6 +10,7 @@ from scipy.optimize import nnls
 from bids_recon.decoders.encoding import (
     Encoding,
     Evidence,
+    correlated_posterior,
     exemplar_posterior,
     gaussian_posterior,
 )
@@ -37,6 +39,12 @@ class Known:
         How many of the features are decoded.
     groups : array of shape (n_trials,)
         Which trials are left out together.
+    values : array of shape (n_trials, n_values)
+        What is decoded, itself, about a centre.
+    prior_values : array of shape (n_prior, n_values)
+        The same of pictures never shown.
+    smooth : array of shape (n_lengths, n_values, n_values)
+        Its covariances under smooth priors.
     """
 
     X: np.ndarray
@@ -44,6 +52,9 @@ class Known:
     prior: np.ndarray
     n_decoded: int
     groups: np.ndarray
+    values: np.ndarray
+    prior_values: np.ndarray
+    smooth: np.ndarray
 
 
 class Posterior:
@@ -65,6 +76,9 @@ class Posterior:
         self.mean, variance = self.pool.mean(axis=0), self.pool.var(axis=0)
         self.variance = np.maximum(variance, LEAST * max(variance.max(), 1e-12))
         self._encodings: dict[tuple[int, bool, float], Encoding] = {}
+        shown = np.unique(known.values[rows], axis=0)
+        self.values = np.concatenate([shown, known.prior_values])
+        self._smooth: dict[tuple[float, float], Encoding] = {}
 
     def _columns(self, share: float, beside: bool) -> np.ndarray:
         """Return the features that are used: the first of those decoded, and others."""
@@ -151,6 +165,35 @@ class Posterior:
                 # Components that are not used are those of the exemplars.
                 whole = np.hstack([means[:, :first], weights @ others])
                 yield (bandwidth, temperature), whole, weights
+
+    def smooths(
+        self,
+        X: np.ndarray,
+        n_repeats: np.ndarray,
+        setting: tuple[float, float, float],
+        lengths: Sequence[int],
+        scales: Sequence[float],
+    ) -> Iterator[tuple[tuple[int, float], np.ndarray]]:
+        """Yield length and scale, with posterior means (n, n_values) under them.
+
+        The prior is a Gaussian of pixels, of which near ones are alike. So are near
+        weights in the encoding model, which thereby says something of patterns that no
+        picture shown has. ``setting`` holds which of the lengths these have, the
+        penalty and the shrinkage.
+        """
+        field, penalty, shrinkage = setting
+        root = np.linalg.cholesky(self.known.smooth[int(field)])
+        if (field, penalty) not in self._smooth:
+            groups = self.known.groups[self.rows]
+            values = self.known.values[self.rows] @ root
+            model = Encoding(penalty).fit(values, self.known.X[self.rows], groups)
+            self._smooth[field, penalty] = model
+        found = self._smooth[field, penalty].evidence(X, n_repeats, shrinkage)
+        evidence = Evidence(root @ found.A @ root.T, found.c @ root.T, found.n_repeats)
+        mean, variance = self.values.mean(axis=0), self.values.var(axis=0).mean()
+        for length, scale in product(lengths, scales):
+            covariance = scale * variance * self.known.smooth[int(length)]
+            yield (length, scale), correlated_posterior(evidence, mean, covariance)
 
     def ridge(self, X: np.ndarray) -> np.ndarray:
         """Return what ridge regression decodes, (n, n_decoded)."""

@@ -17,6 +17,9 @@ from bids_recon.recipe import DecodeStep
 from bids_recon.registry import build
 from bids_recon.stages.decode.features import Gallery
 
+LENGTHS = (0.0, 0.05, 0.1, 0.2)
+"""Over which pixels are alike, as shares of a picture's longer side."""
+
 
 def prior_of(
     step: DecodeStep,
@@ -48,10 +51,14 @@ def prior_of(
         encoded = other.fit(known).encode(known)
         beside.append(encoded.reshape(len(known), -1))
     both = np.hstack(beside)
+    smooth = np.empty((0, 0, 0))
+    if hasattr(space, "smooth"):
+        smooth = np.stack([space.smooth(length) for length in LENGTHS])
     return Prior(
         gallery.prior_features(space),
         both[: len(distinct)][rows],
         both[len(distinct) :],
+        smooth,
     )
 
 
