@@ -161,25 +161,20 @@ class EncodingInversion:
         """Return the best settings: lengths, penalty and shrinkage, then the scale."""
         lengths = range(len(known.smooth))
         grid = list(product(lengths, self.penalties, self.shrinkages))
+        # Pictures as smooth as what voxels see of them, first; then others.
+        wanted = {setting: ([setting[0]], (1.0,)) for setting in grid}
         # Without a second picture there is nothing to choose by.
         best = [(*grid[-1], lengths[-1], 1.0)]
-        for scales in ((1.0,), self.scales) if models else ():
+        for _ in range(2 if models else 0):
             errors: dict[tuple[float, ...], float] = {}
-            for model, out in models:
+            for (model, out), setting in product(models, wanted):
                 X, ones = known.X[out], np.ones(len(out))
-                for setting in grid:
-                    wanted = (
-                        lengths
-                        if len(scales) == 1
-                        else [s[3] for s in best if s[:3] == setting]
-                    )
-                    found = model.smooths(X, ones, setting, wanted, scales)
-                    for more, means in found:
-                        error = ((means - known.values[out]) ** 2).sum()
-                        key = (*setting, *more)
-                        errors[key] = errors.get(key, 0.0) + error
+                for more, means in model.smooths(X, ones, setting, *wanted[setting]):
+                    error = ((means - known.values[out]) ** 2).sum()
+                    key = (*setting, *more)
+                    errors[key] = errors.get(key, 0.0) + error
             best = self._best(errors)
-            grid = list(dict.fromkeys(setting[:3] for setting in best))
+            wanted = {setting[:3]: (lengths, self.scales) for setting in best}
         return best
 
     def _choose(self, folds: list[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -250,7 +245,7 @@ class EncodingInversion:
         result = {}
         for part in self._used:
             if part == "ridge":
-                result[part] = model.ridge(X) @ self.frame_
+                result[part] = model.spanned(model.ridge(X) @ self.frame_)
                 continue
             if part == "smooth":
                 found = []
@@ -264,7 +259,7 @@ class EncodingInversion:
             settings = self.gaussian_ if part == "gaussian" else self.exemplar_
             by = getattr(model, part)
             found = [by(X, n_repeats, tuple(setting))[0] for setting in settings]
-            result[part] = np.mean(found, axis=0) @ self.frame_
+            result[part] = model.spanned(np.mean(found, axis=0) @ self.frame_)
         return result
 
     @cached_property

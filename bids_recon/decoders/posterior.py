@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -18,6 +19,9 @@ from bids_recon.decoders.ridge import Ridge
 
 SUM_WEIGHT = 1e3
 """Of the condition that weights sum to one, beside errors of about one."""
+
+SPANNED = 1e-4
+"""Of singular values of what is known, as a share of the largest."""
 
 LEAST = 1e-6
 """Of a feature's variance, as a share of the largest."""
@@ -79,6 +83,22 @@ class Posterior:
         shown = np.unique(known.values[rows], axis=0)
         self.values = np.concatenate([shown, known.prior_values])
         self._smooth: dict[tuple[float, float], Encoding] = {}
+
+    @cached_property
+    def _span(self) -> np.ndarray:
+        """Orthonormal rows that span the known pictures about their mean."""
+        about = self.values - self.values.mean(axis=0)
+        _, singular, rows = np.linalg.svd(about, full_matrices=False)
+        return rows[singular > SPANNED * max(singular[0], 1e-12)]
+
+    def spanned(self, values: np.ndarray) -> np.ndarray:
+        """Return what of values (n, n_values) the known pictures span.
+
+        Components that were learned from more pictures than are known here say what
+        the others look like.
+        """
+        mean = self.values.mean(axis=0)
+        return mean + ((values - mean) @ self._span.T) @ self._span
 
     def _columns(self, share: float, beside: bool) -> np.ndarray:
         """Return the features that are used: the first of those decoded, and others."""

@@ -105,7 +105,8 @@ class Eigenimage:
         pictures they were learned from adds to it.
         """
         within = ((covariance @ self.components_) * self.components_).sum(axis=0)
-        return np.sqrt(within + self.left_out_).reshape(self.shape_)
+        # Pixels that never change have a variance of rounding errors.
+        return np.sqrt(np.maximum(within + self.left_out_, 0)).reshape(self.shape_)
 
 
 def kernel(n: int, length: float) -> np.ndarray:

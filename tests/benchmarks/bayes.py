@@ -15,6 +15,7 @@ from bids_recon.datatypes import Prior
 from bids_recon.decoders.encoding_inversion import EncodingInversion
 from bids_recon.features.edges import Edges
 from bids_recon.features.eigenimage import Eigenimage
+from bids_recon.stages.decode.posterior import LENGTHS
 
 N_TRIALS, N_VOXELS, N_PRIOR, SIDE = 100, 3000, 2000, 28
 
@@ -43,13 +44,14 @@ def main() -> None:
     for train, test in KFold(10, shuffle=True, random_state=0).split(X):
         started = time.perf_counter()
         known = np.concatenate([shown[train], prior])
-        space, edges = Eigenimage().fit(known), Edges().fit(known)
+        space, edges = Eigenimage(beyond=144).fit(known), Edges().fit(known)
         beside = edges.encode(shown[train]), edges.encode(prior)
+        smooth = np.stack([space.smooth(length) for length in LENGTHS])
         decoder = EncodingInversion().fit(
             X[train],
             space.encode(shown[train]),
             train,
-            Prior(space.encode(prior), *beside),
+            Prior(space.encode(prior), *beside, smooth),
         )
         made = space.decode(decoder.predict(X[test]))
         seconds.append(time.perf_counter() - started)
