@@ -26,7 +26,7 @@ READ = 2e7
 PRODUCTS = 1e10
 """Multiplications and additions of matrix products in a second."""
 
-PER_TARGET = {"sparse": 1e-3, "sparse_logistic": 2e-3, "encoding_inversion": 2e-2}
+PER_TARGET = {"sparse": 1e-3, "sparse_logistic": 1e-2, "encoding_inversion": 2e-2}
 """Seconds in which a decoder fits one target in a fold; others share their work."""
 
 PER_PICTURE = 0.012

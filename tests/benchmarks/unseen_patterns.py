@@ -112,10 +112,12 @@ def main() -> None:
             gain = both[0] - both[1]
             again = np.random.default_rng(0).choice(gain, (4000, len(gain)))
             low, high = np.quantile(again.mean(axis=1), (0.025, 0.975))
+            means = ", ".join(
+                f"{method} {values.mean():.3f}"
+                for method, values in zip(("bayes", "miyawaki2008"), both, strict=True)
+            )
             print(
-                f"noise {noise:g}, learned on {name}: bayes {both[0].mean():.3f}, "
-                f"miyawaki2008 {both[1].mean():.3f}, difference {low:.3f} to {high:.3f}",
-                flush=True,
+                f"noise {noise:g}, learned on {name}: {means}; {low:.3f} to {high:.3f}"
             )
 
 
