@@ -360,6 +360,18 @@ class TestRecipes:
         with pytest.raises(UserError, match=words):
             whole_recipe(str(path))
 
+    def test_a_mean_that_is_not_predicted_cannot_be_rescaled_about(self, tmp_path):
+        path = tmp_path / "mine.yml"
+        step = "features: {n_components: 0.9}, decoder: {name: ridge, intercept: %s}"
+        for intercept, how in (("true", "train"), ("false", "transductive")):
+            own = f"{step % intercept}, rescale: {how}"
+            path.write_text(f"{MINE}decode: {{eigenimage: {{{own}}}}}\n")
+            assert whole_recipe(str(path)).name == "mine"
+        own = f"{step % 'false'}, rescale: train"
+        path.write_text(f"{MINE}decode: {{eigenimage: {{{own}}}}}\n")
+        with pytest.raises(UserError, match="decode: eigenimage: rescale: train takes"):
+            whole_recipe(str(path))
+
     def test_confounds_are_those_of_nilearn(self):
         assert {*get_args(Confounds), "non_steady_state"} == set(ALL_CONFOUNDS)
 

@@ -180,7 +180,8 @@ class StepDecoder:
                 "rescale: train holds out training pictures to learn a scale from, and "
                 "there is one only. Use more pictures, or leave rescale out."
             )
-        if self.step.voxels is None and self._spreads():
+        penalised = hasattr(self.decoder, "spread") and self.decoder.alphas_.min() > 0
+        if penalised and self.step.voxels is None:
             return self.decoder.spread(groups, most)
         squares, n_trials = np.zeros(self.Y.n_targets), 0
         for held_out, predicted in self.held_out():
@@ -192,12 +193,6 @@ class StepDecoder:
             if n_trials >= most:
                 break
         return np.sqrt(squares / n_trials)
-
-    def _spreads(self) -> bool:
-        """Tell whether the decoder is a ridge whose one factorisation serves."""
-        decoder = self.decoder
-        ridge = hasattr(decoder, "spread") and decoder.intercept
-        return ridge and decoder.alphas_.min() > 0
 
     @property
     def n_repeats(self) -> np.ndarray:
