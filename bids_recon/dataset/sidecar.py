@@ -138,7 +138,7 @@ class Sidecar:
                     for name, path in self.outputs.items()
                 },
                 "Warnings": warnings,
-                "Weights": dict(weights or {}),
+                "Weights": dict(sorted((weights or {}).items())),
                 "Versions": library_versions(),
             },
         }
