@@ -43,6 +43,7 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/sparse_logistic.py
 	$(BIN)/python tests/benchmarks/bayes.py
+	$(BIN)/python tests/benchmarks/unseen_patterns.py
 	$(BIN)/python tests/benchmarks/ridge.py
 
 clean:
