@@ -207,7 +207,8 @@ class Posterior:
             groups = self.known.groups[self.rows]
             values = self.known.values[self.rows] @ root
             model = Encoding(penalty).fit(values, self.known.X[self.rows], groups)
-            self._smooth[field, penalty] = model
+            # Settings come in order, and a model is as large as the voxels it has.
+            self._smooth = {(field, penalty): model}
         found = self._smooth[field, penalty].evidence(X, n_repeats, shrinkage)
         evidence = Evidence(root @ found.A @ root.T, found.c @ root.T, found.n_repeats)
         mean, variance = self.values.mean(axis=0), self.values.var(axis=0).mean()

@@ -22,7 +22,7 @@ from bids_recon.simulate.brain import make_brain
 from bids_recon.stages.decode.posterior import LENGTHS
 
 N_PATTERNS, N_REPEATS, N_SEEDS = 110, 8, 2
-NOISES = (1.0, 2.0)
+NOISES = (1.0, 2.0, 4.0)
 
 
 def figures() -> np.ndarray:
