@@ -1,5 +1,6 @@
 """How the commands end: with a status, and in one sentence where it is not 0."""
 
+import logging
 import os
 import signal
 import sys
@@ -107,6 +108,8 @@ def _wait_for_signal(readable: int, name: str) -> None:
     number = 0
     while number not in (signal.SIGINT, signal.SIGTERM):
         number = os.read(readable, 1)[0]
+    # What is lost from here on is lost on purpose.
+    logging.disable()
     for child in active_children():
         child.kill()
     for undo in BEFORE_END:

@@ -359,8 +359,17 @@ class _ToParent(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record, with its arguments in place."""
-        record.msg, record.args, record.exc_info = self.format(record), None, None
-        self.connection.send(record)
+        message = self.format(record)
+        plain = logging.LogRecord(
+            record.name,
+            record.levelno,
+            record.pathname,
+            record.lineno,
+            message,
+            (),
+            None,
+        )
+        self.connection.send(plain)
 
 
 def _lost(job: str) -> Outcome:

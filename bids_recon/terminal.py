@@ -94,8 +94,9 @@ class RunProgress:
         self._running: list[str] = []
         self._told: set[tuple[str, str]] = set()
         self._bar = None
-        if shows_bars():
-            (handler,) = logging.getLogger().handlers
+        handlers = logging.getLogger().handlers
+        handler = next((h for h in handlers if isinstance(h, RichHandler)), None)
+        if handler is not None:
             columns = [
                 BarColumn(bar_width=None),
                 TextColumn("{task.percentage:3.0f} %"),

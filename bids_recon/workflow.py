@@ -18,7 +18,7 @@ from pathlib import Path
 from bids_recon import library_warnings
 from bids_recon.dataset.derivatives import check_distinct, write_descriptions
 from bids_recon.dataset.layout import Dataset
-from bids_recon.dataset.leftovers import remove_parts, remove_parts_in
+from bids_recon.dataset.leftovers import remove_old_parts, remove_parts
 from bids_recon.dataset.locks import locked
 from bids_recon.dataset.output_dir import check_folders, make_output_dir
 from bids_recon.documents import yaml_text
@@ -248,7 +248,7 @@ def write_run_files(
     text, bibtex = citations({key for recipe in recipes for key in recipe.cite})
     with locked([output_dir / ".bids-recon.lock"]):
         for folder in (output_dir, logs):
-            remove_parts_in(folder)
+            remove_old_parts(folder)
         # The description comes first: by it the folder is ours.
         write_descriptions(output_dir, dataset.links, dataset.description)
         write_text(logs / "CITATION.md", text)

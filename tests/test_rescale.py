@@ -39,10 +39,12 @@ def test_decoded_features_vary_as_true_ones_do(tmp_path, n_pictures, alpha):
 
 
 @pytest.mark.parametrize("n_voxels", [60, 20])
-def test_the_spread_is_that_of_separate_fits(n_voxels):
+@pytest.mark.parametrize("chosen", [False, True])
+def test_the_spread_is_that_of_separate_fits(n_voxels, chosen):
     X, Y = simulated(40, seed=1, n_voxels=n_voxels)
     groups = np.arange(40) // 2
-    spread = Ridge(alpha=50.0).fit(X, Y, groups).spread(groups, 1000)
+    how = {"alpha": "global", "alphas": (50.0,)} if chosen else {"alpha": 50.0}
+    spread = Ridge(**how).fit(X, Y, groups).spread(groups, 1000)
     parts = []
     for group in range(20):
         known = groups != group

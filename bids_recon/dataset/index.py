@@ -74,8 +74,11 @@ def with_index(
 
 def _save(layout: BIDSLayout, part: Path) -> None:
     source = layout.connection_manager.engine.raw_connection()
-    with closing(sqlite3.connect(part)) as target:
-        source.driver_connection.backup(target)
+    try:
+        with closing(sqlite3.connect(part)) as target:
+            source.driver_connection.backup(target)
+    except sqlite3.Error as error:
+        raise OSError(str(error)) from error
 
 
 def _check_tree(folder: Path, parents: tuple[str, ...]) -> None:

@@ -1,10 +1,15 @@
 """What a killed or an earlier run left behind, removed; nothing else ever is."""
 
 import os
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from bids_recon.files import PART
+
+OLD = 3600.0
+"""Seconds after which nobody writes a part any more."""
 
 
 def remove_parts(folder: Path) -> None:
@@ -15,10 +20,15 @@ def remove_parts(folder: Path) -> None:
                 Path(root, name).unlink(missing_ok=True)
 
 
-def remove_parts_in(folder: Path) -> None:
-    """Remove what a killed run left half-written right in a folder that is locked."""
+def remove_old_parts(folder: Path) -> None:
+    """Remove what was left half-written right in a folder that several runs share.
+
+    What a run writes there is written in seconds.
+    """
     for path in folder.glob(f"{PART}*"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > OLD:
+                path.unlink()
 
 
 def remove_listed(folder: Path, listed: Iterable[str], wanted: Iterable[Path]) -> None:

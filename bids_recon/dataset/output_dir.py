@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bids_recon.errors import Status, UserError
-from bids_recon.files import PART
 from bids_recon.settings import Settings
 
 PROGRAM = "bids-recon"
@@ -26,6 +25,17 @@ def check_folders(settings: Settings) -> None:
     UserError
         If OUTPUT_DIR, ``--work-dir`` or ``--bids-database-dir`` is not ours to write.
     """
+    try:
+        _check_folders(settings)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or settings.output_dir}: cannot be looked into "
+            f"({error.strerror}). Choose another folder or mend its permissions.",
+            Status.CANNOT_WRITE,
+        ) from error
+
+
+def _check_folders(settings: Settings) -> None:
     output_dir = settings.output_dir
     _check_apart("OUTPUT_DIR", output_dir, settings)
     _check_not_around(output_dir, settings)
@@ -171,7 +181,7 @@ def make_output_dir(output_dir: Path) -> None:
     """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=output_dir, prefix=PART):
+        with tempfile.NamedTemporaryFile(dir=output_dir, prefix=".bids-recon-probe-"):
             pass
     except OSError as error:
         raise UserError(

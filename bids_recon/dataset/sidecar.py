@@ -100,13 +100,19 @@ class Sidecar:
         """The names of the outputs of an earlier run; none if it cannot be read."""
         return list(self._before().get("Outputs", ()))
 
-    def changed(self, folder: Path) -> list[str]:
-        """Return the names of files in a folder that differ from their checksums."""
+    def changed(self) -> list[Path]:
+        """Return the outputs that differ from the checksums of an earlier run."""
+        before = self._before().get("Outputs", {})
         return [
-            name
-            for name, known in self._before().get("Outputs", {}).items()
-            if (folder / name).is_file() and not _is_as(known, folder / name)
+            path
+            for name, path in self.outputs.items()
+            if name in before and path.is_file() and not _is_as(before[name], path)
         ]
+
+    def is_of(self, record: Record) -> bool:
+        """Tell whether an earlier run made the outputs from the same."""
+        before = self._before()
+        return all(before.get(k) == value for k, value in record.as_data().items())
 
     def _before(self) -> dict[str, Any]:
         """Return what an earlier run noted; nothing if it cannot be read."""

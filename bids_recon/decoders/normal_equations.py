@@ -156,6 +156,10 @@ class NormalEquations:
         chosen[rows, np.arange(len(rows))] = 1
         if self.dual:
             M = self._divide(chosen, alpha).T
+            if "basis" in vars(self):
+                # Trials, unlike responses, have a part outside of the eigenvectors.
+                Q = self.basis[1]
+                M += (chosen.T - Q[rows] @ Q.T) / alpha
         else:
             inside = self._centred[rows].T.astype(np.float64)
             M = (chosen.T - self._divide(inside, alpha).T @ self._centred.T) / alpha

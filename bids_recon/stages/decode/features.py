@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_recon.dataset.locks import locked
 from bids_recon.datatypes import FeatureSpace, Targets
 from bids_recon.files import is_as_noted, new_array, note_checksum, write_whole
 from bids_recon.plan.plan import Plan, load_plan_pictures, load_prior
@@ -82,9 +83,11 @@ class Gallery:
         if self.cache is None:
             return space.encode(items)
         target = self.cache / f"{type(space).__name__}-{self._digest(space)}.npy"
-        if not is_as_noted(target):
-            encode_to(target, space, items)
-            note_checksum(target)
+        # Jobs of one participant may want the same features at once.
+        with locked([target.with_suffix(".lock")]):
+            if not is_as_noted(target):
+                encode_to(target, space, items)
+                note_checksum(target)
         return np.load(target, mmap_mode="r")
 
     def _digest(self, space: FeatureSpace) -> str:

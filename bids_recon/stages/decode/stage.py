@@ -180,7 +180,9 @@ class StepDecoder:
                 "rescale: train holds out training pictures to learn a scale from, and "
                 "there is one only. Use more pictures, or leave rescale out."
             )
-        penalised = hasattr(self.decoder, "spread") and self.decoder.alphas_.min() > 0
+        penalised = (
+            getattr(self.decoder, "intercept", False) and self.decoder.alphas_.min() > 0
+        )
         if penalised and self.step.voxels is None:
             return self.decoder.spread(groups, most)
         squares, n_trials = np.zeros(self.Y.n_targets), 0

@@ -35,8 +35,8 @@ from bids_recon.stages.generate.make_pictures import (
     limits_of,
 )
 
-NOTE = "generating.json"
-"""What is being made, noted in the work folder."""
+UNFINISHED = "_unfinished.json"
+"""What the name of the note ends with that says what is being made."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,9 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
     material, machine = load_material(plan, analysis), machine_of(plan.settings)
     maker = Maker(plan, analysis, material, machine)
-    work = {"note": plan.work / f"{analysis.desc}_{analysis.label}" / NOTE}
-    work |= {path.name: path for path in limits.values()}
-    work |= {p.name: p for fold in split.folds for p in maker.first_paths(fold)}
-    begin(files, record, list(table["image"]), work)
+    note = files.folder.with_name(f"{files.folder.name}{UNFINISHED}")
+    work = [path for fold in split.folds for path in maker.first_paths(fold)]
+    begin(sidecar, record, note, list(pictures.values()), [*limits.values(), *work])
     learned = {}
     for fold in split.folds:
         maker.first_pictures(fold)
@@ -133,7 +132,6 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
         found = maker.make(fold, rows, files.folder)
         if found:
             learned[fold.name] = found
-    remove_listed(files.folder, sidecar.listed, pictures.values())
     describe = {
         "Description": (
             f"Pictures reconstructed by the recipe {recipe.name}, listed in "
@@ -143,6 +141,7 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
         "Learned": learned,
     }
     sidecar.write(record, describe, [], machine.used)
+    note.unlink(missing_ok=True)
     return Result(True, reason)
 
 
@@ -169,46 +168,40 @@ def _record(plan: Plan, analysis: Analysis, split: Split) -> Record:
 
 
 def begin(
-    files: ReconFiles, record: Record, pictures: list[str], work: dict[str, Path]
+    sidecar: Sidecar, record: Record, note: Path, pictures: list[Path], work: list[Path]
 ) -> None:
-    """Keep the pictures of an earlier start that was killed, if it made the same ones.
+    """Keep what an earlier start made of the same, and remove all else that it made.
 
-    What a start makes is noted before its first picture.
+    What is being made is noted beside the pictures before the first one, until all are
+    there; a finished run left its sidecar.
 
     Parameters
     ----------
-    files : ReconFiles
-        Where reconstructions lie.
+    sidecar : Sidecar
+        Of the pictures, with what else the stage makes.
     record : Record
         What they are made from.
-    pictures : list of str
-        The names of their files.
-    work : mapping of str to Path
-        ``note``, and what else is kept on the way.
+    note : Path
+        Where it is noted.
+    pictures, work : list of Path
+        What the stage makes, and what it keeps on the way.
     """
-    note, sidecar = work["note"], Sidecar(files.sidecar)
-    before = _noted(note)
-    files.folder.mkdir(parents=True, exist_ok=True)
-    if before["Record"] == record.as_data():
-        # A finished run left checksums, too.
-        changed = sidecar.changed(files.folder)
-        remove_listed(files.folder, changed, ())
-        remove_listed(note.parent, changed, ())
-        return
-    remove_listed(files.folder, [*before["Pictures"], *sidecar.listed], ())
-    remove_listed(note.parent, before["Kept"], ())
-    files.sidecar.unlink(missing_ok=True)
-    kept = sorted(path.name for path in work.values() if path != note)
-    data = {"Record": record.as_data(), "Pictures": pictures, "Kept": kept}
-    write_text(note, json.dumps(data, sort_keys=True))
-
-
-def _noted(note: Path) -> dict[str, object]:
-    nothing = {"Record": None, "Pictures": [], "Kept": []}
-    try:
-        return {**nothing, **json.loads(note.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError):
-        return nothing
+    folder = pictures[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record.as_data(), sort_keys=True)
+    if note.is_file():
+        same = note.read_bytes() == text.encode()
+    else:
+        same = sidecar.is_of(record)
+    if same:
+        gone = sidecar.changed()
+    else:
+        remove_listed(folder, sidecar.listed, pictures)
+        gone = [*pictures, *work]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    sidecar.path.unlink(missing_ok=True)
+    write_text(note, text)
 
 
 def _facts(recipe: Recipe, split: Split, material: Material) -> dict[str, object]:
