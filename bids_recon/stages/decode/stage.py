@@ -180,10 +180,8 @@ class StepDecoder:
                 "rescale: train holds out training pictures to learn a scale from, and "
                 "there is one only. Use more pictures, or leave rescale out."
             )
-        penalised = (
-            getattr(self.decoder, "intercept", False) and self.decoder.alphas_.min() > 0
-        )
-        if penalised and self.step.voxels is None:
+        ridge = hasattr(self.decoder, "spread") and self.decoder.intercept
+        if ridge and self.decoder.alphas_.min() > 0 and self.step.voxels is None:
             return self.decoder.spread(groups, most)
         squares, n_trials = np.zeros(self.Y.n_targets), 0
         for held_out, predicted in self.held_out():
