@@ -18,6 +18,9 @@ STOPPED = "stopped. The same command goes on where it was."
 BEFORE_END: list[Callable[[], None]] = []
 """What is to be undone before a signal ends the program, such as a hidden cursor."""
 
+ENDING = threading.Event()
+"""Set when a signal ends the program: what is lost from then on is lost on purpose."""
+
 BROKEN_PIPE = 128 + 13
 """What a shell says of a program whose output nobody reads any more."""
 
@@ -108,7 +111,7 @@ def _wait_for_signal(readable: int, name: str) -> None:
     number = 0
     while number not in (signal.SIGINT, signal.SIGTERM):
         number = os.read(readable, 1)[0]
-    # What is lost from here on is lost on purpose.
+    ENDING.set()
     logging.disable()
     for child in active_children():
         child.kill()

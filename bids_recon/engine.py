@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bids_recon import library_warnings
+from bids_recon.command import ENDING
 from bids_recon.errors import Status, UserError
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -281,8 +282,9 @@ class _Worker:
         self.process = context.Process(
             target=_work, args=(other, self.n_threads, levels), daemon=True
         )
-        # Ctrl-C reaches every process of a terminal; ours end with their parent.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Signals reach every process of a terminal or job; ours end with their parent.
+        signals = {signal.SIGINT, signal.SIGTERM}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
             self.process.start()
         finally:
@@ -304,6 +306,9 @@ class _Worker:
         try:
             said = self.connection.recv()
         except (EOFError, OSError):
+            if ENDING.is_set():
+                # Nothing is begun any more; the process ends in a moment.
+                threading.Event().wait()
             self.end()
             self._start()
             self.job = None
