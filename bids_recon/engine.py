@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -342,12 +342,11 @@ def _work(connection: Connection, n_threads: int, levels: Mapping[str, int]) -> 
     logging.getLogger().handlers = [_ToParent(connection)]
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-    while True:
-        try:
+    # Where the parent is gone there is nobody to tell.
+    with suppress(EOFError, OSError):
+        while True:
             job, outcomes = connection.recv()
-        except EOFError:
-            return
-        connection.send(carry_out(job, n_threads, outcomes))
+            connection.send(carry_out(job, n_threads, outcomes))
 
 
 def _end_with_parent() -> None:
