@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
 from bids_recon import library_warnings
@@ -282,6 +283,8 @@ class _Worker:
         self.process = context.Process(
             target=_work, args=(other, self.n_threads, levels), daemon=True
         )
+        # The tracker starts with the first process, and would unblock the signals.
+        ensure_running()
         # Signals reach every process of a terminal or job; ours end with their parent.
         signals = {signal.SIGINT, signal.SIGTERM}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)

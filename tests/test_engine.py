@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import warnings
 from functools import partial
 from pathlib import Path
@@ -104,3 +106,34 @@ def test_what_libraries_warn_of_is_told_once_and_kept(tmp_path, n_procs, capfd):
         notes
     )
     assert capfd.readouterr().err == ""
+
+
+MASKS = """\
+import signal
+import subprocess
+import sys
+
+from bids_recon.engine import Job, Result, execute
+
+
+def blocked():
+    numbers = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return Result(True, str({signal.SIGINT, signal.SIGTERM} <= numbers))
+
+
+if __name__ == "__main__":
+    jobs = [Job(str(index), "x", blocked) for index in range(4)]
+    outcomes = execute(jobs, 2, 1, [].append, [].append)
+    print(*(outcome.reason for outcome in outcomes.values()))
+    print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+def test_signals_end_the_first_process_of_a_program_no_sooner_than_others(tmp_path):
+    # A program of its own: the first process that it starts is another matter.
+    script = tmp_path / "masks.py"
+    script.write_text(MASKS)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split("\n")[:2] == ["True True True True", "set()"], done.stderr
