@@ -1,22 +1,19 @@
 """How the commands end: with a status, and in one sentence where it is not 0."""
 
-import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import active_children
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bids_recon.errors import UserError
 
 STOPPED = "stopped. The same command goes on where it was."
 
 BEFORE_END: list[Callable[[], None]] = []
-"""What is to be undone before a signal ends the program, such as a hidden cursor."""
+"""What is called before a signal ends the program: what others began, they end."""
 
 ENDING = threading.Event()
 """Set when a signal ends the program: what is lost from then on is lost on purpose."""
@@ -71,6 +68,8 @@ def _at_home() -> Iterator[None]:
     if _has_home():
         yield
         return
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory(prefix="bids-recon-home-") as folder:
         os.environ["HOME"] = folder
         yield
@@ -90,7 +89,7 @@ def _say(text: str) -> None:
 
 
 def _end_on_signals(name: str) -> None:
-    """End this process and its children at once on Ctrl-C and SIGTERM.
+    """End this process at once on Ctrl-C and SIGTERM.
 
     A handler of Python's waits for what a library computes; a thread does not. All
     files are written beside and renamed, so that nothing is lost.
@@ -112,11 +111,8 @@ def _wait_for_signal(readable: int, name: str) -> None:
     while number not in (signal.SIGINT, signal.SIGTERM):
         number = os.read(readable, 1)[0]
     ENDING.set()
-    logging.disable()
-    for child in active_children():
-        child.kill()
-    for undo in BEFORE_END:
-        undo()
+    for end in tuple(BEFORE_END):
+        end()
     with suppress(OSError):
         os.write(2, f"{name}: {STOPPED}\n".encode())
     os._exit(128 + number)

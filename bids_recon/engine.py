@@ -21,7 +21,7 @@ from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
 from bids_recon import library_warnings
-from bids_recon.command import ENDING
+from bids_recon.command import BEFORE_END, ENDING
 from bids_recon.errors import Status, UserError
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -331,10 +331,18 @@ class _Worker:
 
 @contextmanager
 def _workers(n: int, n_threads: int) -> Iterator[list[_Worker]]:
-    workers = [_Worker(n_threads) for _ in range(n)]
+    workers: list[_Worker] = []
+
+    def kill() -> None:
+        for worker in workers:
+            worker.process.kill()
+
+    BEFORE_END.append(kill)
     try:
+        workers += [_Worker(n_threads) for _ in range(n)]
         yield workers
     finally:
+        BEFORE_END.remove(kill)
         for worker in workers:
             worker.end()
 

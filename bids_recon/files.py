@@ -1,18 +1,15 @@
 """Files: checked before they are read, hashed, and written whole or not at all."""
 
 import errno
-import gzip
 import json
 import os
 import stat
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +51,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 def _part_of(path: Path) -> Path:
     """Return a name beside a file that no other process, on any machine, will use."""
+    from uuid import uuid4
+
     # Writers choose the format by the suffix. A name is at most 255 bytes long.
     suffix = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
     return path.with_name(f"{PART}{uuid4().hex}{suffix}")
@@ -199,6 +198,9 @@ def check_gzip(path: Path) -> None:
     UserError
         If what it holds is not what was once compressed.
     """
+    import gzip
+    import zlib
+
     check_regular(path)
     try:
         with gzip.open(path) as stream:

@@ -35,6 +35,8 @@ def shows_bars() -> bool:
 
 def show_log(verbose: int) -> None:
     """Have what is logged shown on stderr, as the terminal allows."""
+    # After the sentence that a signal ends the program with, nothing is said.
+    BEFORE_END.append(logging.disable)
     root = logging.getLogger()
     root.handlers = [_bar_handler() if shows_bars() else _PlainHandler()]
     root.setLevel(logging.INFO if verbose else logging.ERROR)
