@@ -187,8 +187,9 @@ def _add_method(group: Any) -> None:
         "--split",
         metavar="RULE",
         help="kfold:K over pictures, leave-one-picture-out, run, session, task, "
-        "clusters:K, column:NAME or train=SES/test=SES (default: column:split if there "
-        "is one, else kfold:10)",
+        "clusters:K, column:NAME, paper, file:PATH or train=SES/test=SES (default: "
+        "column:split if there is one, else the paper's split if there is one, else "
+        "kfold:10)",
     )
     group.add_argument(
         "--test-repeats",

@@ -1,34 +1,27 @@
 """Which rows of an events table are trials, and what each of them showed.
 
-Datasets differ in how they say it. Each habit is a small YAML file in
-``conventions/``: the columns and values by which it is known, the column that names the
-picture, and the role of each row. The first that fits the table is taken, in the order
-of ``CONVENTIONS``; ``bids`` fits every table.
+Datasets differ in how they say it: ``convention.py`` knows their habits.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
+from bids_recon.dataset.convention import (
+    Convention,
+    Pattern,
+    check_agreement,
+    choose,
+    counted,
+    kind_column,
+)
 from bids_recon.dataset.expressions import chosen_rows
 from bids_recon.dataset.tables import read_table
 from bids_recon.datatypes import MODELLED, NUISANCE
 from bids_recon.errors import Status, UserError, did_you_mean
-
-CONVENTIONS = (
-    "deeprecon",
-    "deeprecon-imagery",
-    "generic-object-decoding",
-    "things",
-    "bids",
-)
 
 STIMULUS_COLUMNS = (
     "stim_file",
@@ -50,6 +43,10 @@ STIMULUS_COLUMNS = (
 
 class NoPictureError(UserError):
     """No column of a table of events names pictures."""
+
+
+class NoRowsError(UserError):
+    """A table of events has column names alone."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +110,25 @@ def read_events(
         )
     }
     table = table[table["onset"].notna()].reset_index(drop=True)
-    convention = _choose(table)
+    if table.empty:
+        raise NoRowsError(
+            f"{path}: no event has an onset. Expected a row for each event."
+        )
+    choice = choose(table)
+    convention = choice.convention
+    if expression is None or stimulus_column is None:
+        check_agreement(choice, table, str(path))
     column = _stimulus_column(table, convention, stimulus_column, path)
-    roles = _roles(table, convention, column)
-    if expression is not None:
+    if expression is None:
+        roles = convention.roles_of(table, column)
+        unclear |= _left_open(table, convention, column, path)
+    else:
         roles = _roles_by_expression(table, column, expression, path)
-    if convention.get("mark_immediate_repeats") and expression is None:
-        again = table[column].eq(table[column].shift()) & (roles == "trial")
-        roles = roles.mask(again, "repeat")
+    shown = table[column].mask(convention.unnamed(table, column), None)
+    if convention.pattern is not None and stimulus_column is None:
+        shown = _pattern_names(table, roles, convention.pattern, path)
     front = ["onset", "duration", "role", "stimulus"]
-    table = table.assign(role=roles, stimulus=table[column])
+    table = table.assign(role=roles, stimulus=shown)
     table = table[[*front, *(name for name in table if name not in front)]]
     modelled = table["role"].isin(MODELLED)
     unclear["trials have no duration (n/a); it counts as 0 s"] = int(
@@ -134,7 +140,7 @@ def read_events(
         nuisance=table.loc[table["role"].isin(NUISANCE), front[:3]].reset_index(
             drop=True
         ),
-        convention=convention["name"],
+        convention=convention.name,
         column=column,
         unclear={what: count for what, count in unclear.items() if count},
     )
@@ -156,38 +162,69 @@ def check_durations(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-@cache
-def _convention(name: str) -> dict[str, Any]:
-    resource = files("bids_recon.dataset").joinpath("conventions", f"{name}.yml")
-    return yaml.safe_load(resource.read_text(encoding="utf-8"))
+def _left_open(
+    table: pd.DataFrame, convention: Convention, column: str, path: Path
+) -> dict[str, int]:
+    """Say what the convention does not know of a table's rows, and of how many.
 
-
-def _choose(table: pd.DataFrame) -> dict[str, Any]:
-    for name in CONVENTIONS[:-1]:
-        convention = _convention(name)
-        if set(convention["columns"]) <= set(table.columns) and all(
-            set(_text(table[column]).dropna()) <= set(values)
-            for column, values in convention["values"].items()
-        ):
-            return convention
-    return _convention(CONVENTIONS[-1])
-
-
-def _text(values: pd.Series) -> pd.Series:
-    """Return values as text in which 1.0 and 1 are the same."""
-    return values.map(
-        lambda value: (
-            value
-            if value is None
-            else value.removesuffix(".0")
-            if value.removesuffix(".0").lstrip("-").isdigit()
-            else value
+    Raises
+    ------
+    UserError
+        If it does not know what most rows are.
+    """
+    unknown = convention.unknown(table) & table[column].notna()
+    n_rows = int(table[column].notna().sum())
+    found = {name: table.loc[unknown, name] for name in convention.values}
+    if 2 * int(unknown.sum()) > n_rows:
+        values = "; ".join(f"{name}: {counted(own)}" for name, own in found.items())
+        raise UserError(
+            f"{path}: of {n_rows} rows that name a picture, {int(unknown.sum())} have "
+            f"values that the convention {convention.name} does not know ({values}). "
+            "Say which rows are trials with --trials EXPRESSION, such as "
+            f'--trials "{next(iter(found))} == 1".'
         )
-    )
+    left_open = {
+        f"rows of events whose {name} is {value!r}, which the convention "
+        f"{convention.name} does not know, were left out": count
+        for name, own in found.items()
+        for value, count in own.value_counts().items()
+    }
+    untold = convention.untold(table, column)
+    # More values than that are no kinds, but classes or names.
+    if 2 * untold.nunique() <= len(untold):
+        kind = kind_column(table, column)
+        left_open |= {
+            f"rows whose {kind} is {value!r}, which no convention knows, count as "
+            "trials because they name a picture; if they are none, say which rows are "
+            "trials with --trials": count
+            for value, count in untold.value_counts().items()
+        }
+    return left_open
+
+
+def _pattern_names(
+    table: pd.DataFrame, roles: pd.Series, pattern: Pattern, path: Path
+) -> pd.Series:
+    """Return the names of pictures that a column spells, ``None`` for other rows.
+
+    Raises
+    ------
+    UserError
+        If a trial has something else there.
+    """
+    spelt = table[pattern.column].where(roles.isin(MODELLED), None)
+    for row, text in spelt.dropna().items():
+        if len(text) != pattern.height * pattern.width or set(text) - {"0", "1"}:
+            raise UserError(
+                f"{path}: the trial at {table.loc[row, 'onset']:g} s has {text[:20]!r} "
+                f"in the column {pattern.column!r}; expected "
+                f"{pattern.height * pattern.width} digits of 0 and 1."
+            )
+    return spelt.map(pattern.name_of, na_action="ignore")
 
 
 def _stimulus_column(
-    table: pd.DataFrame, convention: dict[str, Any], asked: str | None, path: Path
+    table: pd.DataFrame, convention: Convention, asked: str | None, path: Path
 ) -> str:
     if asked is not None:
         if asked not in table:
@@ -197,7 +234,12 @@ def _stimulus_column(
                 Status.USAGE,
             )
         return asked
-    column = convention.get("stimulus") or convention.get("category")
+    if not convention.pictures:
+        raise NoPictureError(
+            f"{path}: these are the events of {convention.describes}, which shows no "
+            "pictures that could be reconstructed. Read other tasks with -t TASK."
+        )
+    column = convention.stimulus or convention.category
     if column:
         return column
     for name in STIMULUS_COLUMNS:
@@ -208,20 +250,6 @@ def _stimulus_column(
         f"{', '.join(table.columns)}. Say which does with --stimulus-column NAME, or "
         "which tasks to read with -t TASK."
     )
-
-
-def _roles(table: pd.DataFrame, convention: dict[str, Any], column: str) -> pd.Series:
-    roles = pd.Series("trial", index=table.index).where(table[column].notna(), "rest")
-    for rule in convention["roles"]:
-        fits = pd.Series(True, index=table.index)
-        for name, values in rule["where"].items():
-            if name not in table:
-                fits &= False
-                continue
-            text = _text(table[name]).astype("string").str.lower()
-            fits &= text.isin([value.lower() for value in values]).fillna(False)
-        roles = roles.mask(fits, rule["role"])
-    return roles
 
 
 def _roles_by_expression(

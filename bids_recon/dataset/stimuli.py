@@ -44,6 +44,8 @@ class Stimuli:
     mapping : Path, optional
         A table with the columns ``stimulus`` (what the events say) and ``file`` (the
         picture below the folder), which comes first.
+    where_from : str, optional
+        Where the pictures of this dataset are from, for those who lack them.
 
     Raises
     ------
@@ -51,14 +53,18 @@ class Stimuli:
         If there is no such folder.
     """
 
-    def __init__(self, folder: Path, mapping: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, mapping: Path | None = None, where_from: str = ""
+    ) -> None:
         if not folder.is_dir():
             raise UserError(
                 f"{folder}: there is no folder of pictures. Put the pictures that were "
-                "shown into stimuli/ of the dataset, or pass --stimuli DIR.",
+                "shown into stimuli/ of the dataset, or pass --stimuli DIR. "
+                f"{where_from}".rstrip(),
                 Status.NO_INPUT,
             )
         self.folder = folder
+        self._where_from = where_from
         self._mapping = _read_mapping(mapping)
         # By the last part of the path, with and without extension.
         self._by_name: dict[str, list[Path]] = {}
@@ -113,7 +119,8 @@ class Stimuli:
             f"do not exist: {first_few(missing)}. Looked up with and without folder "
             f"and extension.{elsewhere} Say where they are with --stimuli DIR, which "
             "column names them with --stimulus-column NAME, which file each is with "
-            "--stimulus-map TSV, or which tasks to read with -t TASK.",
+            "--stimulus-map TSV, which rows are trials with --trials EXPRESSION, or "
+            f"which tasks to read with -t TASK. {self._where_from}".rstrip(),
             Status.NO_INPUT,
         )
 

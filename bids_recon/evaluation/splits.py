@@ -20,6 +20,36 @@ CLUSTER_COMPONENTS = 50
 """Pictures are clustered by their scores on so many principal components."""
 
 
+FILE = "file:"
+"""How a rule begins that names a file of sides."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The side of each trial, as a paper or a file says.
+
+    Parameters
+    ----------
+    values : array of shape (n_trials,), str or None
+        ``train``, the name of a test set, or ``None`` for neither.
+    source : str
+        Who says so.
+    """
+
+    values: np.ndarray
+    source: str
+
+    @property
+    def train(self) -> np.ndarray:
+        """Which trials are learned on."""
+        return self.values == "train"
+
+    @property
+    def tests(self) -> list[str]:
+        """The names of the test sets."""
+        return sorted({v for v in self.values if isinstance(v, str)} - {"train"})
+
+
 @dataclass(frozen=True)
 class Fold:
     """One way to divide the trials.
@@ -75,6 +105,7 @@ def make_split(
     trials: Trials,
     seed: int,
     pictures_of: Callable[[], Mapping[str, np.ndarray]] | None = None,
+    sides: Sides | None = None,
 ) -> Split:
     """Divide trials by a rule.
 
@@ -82,15 +113,18 @@ def make_split(
     ----------
     rule : str or None
         ``kfold:K`` over pictures, ``leave-one-picture-out``, ``run``, ``session``,
-        ``task``, ``column:NAME``, ``clusters:K`` of similar pictures, or
-        ``train=A,B/test=C`` with sessions. ``None`` takes the column ``split`` where
-        the trials have it, else ``kfold:10``.
+        ``task``, ``column:NAME``, ``clusters:K`` of similar pictures, ``paper`` and
+        ``file:PATH`` by ``sides``, or ``train=A,B/test=C`` with sessions. ``None``
+        takes the column ``split`` where the trials have it, else the paper's split
+        where there is one with trials on both sides, else ``kfold:10``.
     trials : Trials
         The trials, all of which have a picture.
     seed : int
         Which pictures go together in ``kfold``, and where ``clusters`` start.
     pictures_of : callable, optional
         Gives the pictures (3, H, W) by their stimuli; ``clusters`` needs it.
+    sides : Sides, optional
+        What the file or the paper says, where there is one.
 
     Raises
     ------
@@ -99,7 +133,9 @@ def make_split(
         put a picture on both sides without saying so.
     """
     if rule is None:
-        rule = "column:split" if _has_split_column(trials) else "kfold:10"
+        both = sides is not None and sides.train.any() and sides.tests
+        rule = "paper" if both else "kfold:10"
+        rule = "column:split" if _has_split_column(trials) else rule
     kind, _, argument = rule.partition(":")
     if rule.startswith("train="):
         return _by_sessions(rule, trials)
@@ -110,6 +146,8 @@ def make_split(
         "session": lambda: _by_unit(rule, trials),
         "task": lambda: _by_unit(rule, trials),
         "column": lambda: _by_column(rule, argument, trials),
+        "paper": lambda: _by_sides(rule, trials, sides),
+        "file": lambda: _by_sides(rule, trials, sides),
         "clusters": lambda: _by_clusters(rule, argument, trials, seed, pictures_of()),
     }
     if kind not in makers:
@@ -242,6 +280,39 @@ def _by_column(rule: str, column: str, trials: Trials) -> Split:
             f"Each of the {len(names)} values of the column {column!r} was held out in "
             "turn; no picture is on both sides."
         )
+    return _over_pictures(rule, folds, trials, sentence)
+
+
+def _by_sides(rule: str, trials: Trials, sides: Sides | None) -> Split:
+    if sides is None:
+        raise UserError(
+            f"--split {rule}: no paper's split is known for these events. Split over "
+            "pictures (--split kfold:10), by a column (--split column:NAME), by "
+            "sessions (--split train=A/test=B) or by a file (--split file:PATH).",
+            Status.USAGE,
+        )
+    if not (sides.train.any() and sides.tests):
+        side = "test" if sides.train.any() else "training"
+        raise UserError(
+            f"--split {rule}: no trial is on the side of {side}, by {sides.source}. "
+            "Read all sessions and tasks of the participant, or use another rule, such "
+            "as --split kfold:10.",
+            Status.USAGE,
+        )
+    folds = tuple(
+        _fold(name, sides.train, sides.values == name) for name in sides.tests
+    )
+    tested = " and ".join(
+        f"{len(fold.test)} test trials" + ("" if len(folds) == 1 else f" ({fold.name})")
+        for fold in folds
+    )
+    sentence = (
+        f"Decoders were trained on {int(sides.train.sum())} trials and applied to "
+        f"{tested}, by {sides.source}; no picture is on both sides."
+    )
+    n_neither = sum(value is None or value != value for value in sides.values)
+    if n_neither:
+        sentence += f" {n_neither} trials are on neither side."
     return _over_pictures(rule, folds, trials, sentence)
 
 

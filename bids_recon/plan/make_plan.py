@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case, check_distinct
-from bids_recon.dataset.events import NoPictureError, read_events
+from bids_recon.dataset.events import NoPictureError, NoRowsError, read_events
 from bids_recon.dataset.images import describe_grid, open_image, same_grid
 from bids_recon.dataset.layout import Dataset, Run
 from bids_recon.dataset.metadata import read_times
@@ -20,6 +21,7 @@ from bids_recon.plan.plan import Analysis, Plan, RunPlan
 from bids_recon.plan.regions import check_masks, check_regions
 from bids_recon.plan.stimuli import (
     asked_tasks,
+    drawn_patterns,
     left_out,
     task_of,
     with_captions,
@@ -67,6 +69,9 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
     )
     regions = {roi for analysis in plan.analyses for roi in analysis.roi_sets}
     check_distinct("sets of regions", sorted(roi.name for roi in regions))
+    if settings.stimuli is None and (drawn := drawn_patterns(plan)):
+        folder = drawn
+        plan = replace(plan, links={**plan.links, "stimuli": folder})
     plan = with_pictures(plan, folder)
     _check_grids(plan.runs)
     if not settings.reports_only:
@@ -85,11 +90,14 @@ def _plan_runs(runs: list[Run], settings: Settings) -> tuple[list[RunPlan], list
     """Plan all runs but those of tasks whose events have no column of pictures."""
     planned, counts = [], Counter()
     without: dict[str, list[NoPictureError]] = {}
+    empty: list[NoRowsError] = []
     for run in runs:
         try:
             plan, own = _plan_run(run, settings)
         except NoPictureError as error:
             without.setdefault(task_of(run), []).append(error)
+        except NoRowsError as error:
+            empty.append(error)
         else:
             planned.append(plan)
             counts.update(own)
@@ -97,8 +105,11 @@ def _plan_runs(runs: list[Run], settings: Settings) -> tuple[list[RunPlan], list
     for task, errors in without.items():
         if not planned or task in needed:
             raise errors[0]
+    if empty and not planned:
+        raise empty[0]
+    counts["runs whose events hold no row were left out"] = len(empty)
     notes = [left_out(task, len(errors)) for task, errors in sorted(without.items())]
-    notes += [f"{count} {what}." for what, count in sorted(counts.items())]
+    notes += [f"{count} {what}." for what, count in sorted(counts.items()) if count]
     return planned, notes
 
 
@@ -129,7 +140,10 @@ def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
     for name in ("session", "task", "run"):
         table[name] = run.entities.get(name, "n/a")
     table = table[[*TRIAL_COLUMNS, *(c for c in table if c not in TRIAL_COLUMNS)]]
-    return RunPlan(run, table, n_volumes, repetition_time, start_time), counts
+    plan = RunPlan(
+        run, table, n_volumes, repetition_time, start_time, events.convention
+    )
+    return plan, counts
 
 
 def _check_estimators(recipes: tuple[Recipe, ...], run: Run) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bids_recon.dataset.captions import Captions
 from bids_recon.dataset.checksums import Checksums
+from bids_recon.dataset.convention import PaperSplit, convention_called
 from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.layout import RoiFile, Run
 from bids_recon.dataset.stimuli import (
@@ -19,7 +21,7 @@ from bids_recon.dataset.stimuli import (
 )
 from bids_recon.datatypes import NUISANCE, Trials
 from bids_recon.errors import UserError
-from bids_recon.evaluation.splits import Split, make_split
+from bids_recon.evaluation.splits import FILE, Sides, Split, make_split
 from bids_recon.recipe import Method, Recipe
 from bids_recon.settings import RoiSet, Settings
 
@@ -40,6 +42,8 @@ class RunPlan:
         Its length.
     repetition_time, start_time : float, s
         When volumes were acquired.
+    convention : str
+        The habit by which its events were read.
     """
 
     run: Run
@@ -47,6 +51,7 @@ class RunPlan:
     n_volumes: int
     repetition_time: float
     start_time: float
+    convention: str = "bids"
 
     @property
     def own(self) -> Trials:
@@ -110,6 +115,8 @@ class Plan:
         Those of each stimulus, in the order of ``pictures``; empty without captions.
     prior : tuple of Path
         Pictures that were never shown.
+    sides_in_file : mapping of str to str
+        The side of each stimulus that the file of ``--split file:PATH`` names.
     """
 
     settings: Settings
@@ -122,6 +129,13 @@ class Plan:
     notes: tuple[str, ...]
     captions: Captions = field(default_factory=dict)
     prior: tuple[Path, ...] = ()
+    sides_in_file: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def paper(self) -> PaperSplit | None:
+        """The paper's split, where a convention of the events has one."""
+        splits = (convention_called(run.convention).split for run in self.runs)
+        return next((split for split in splits if split is not None), None)
 
     @property
     def space(self) -> str:
@@ -194,11 +208,27 @@ def split_trials(plan: Plan, recipe: Recipe, trials: Trials) -> tuple[Trials, Sp
             "--trials, --session-label and --task-id."
         )
     seed = derive_seed(plan.settings.seed, plan.subject, "split")
+    rule, paper, sides = plan.settings.split, plan.paper, None
+    if rule is not None and rule.startswith(FILE):
+        named = trials["stimulus"].map(plan.sides_in_file)
+        sides = Sides(named.to_numpy(object), f"the file {rule.removeprefix(FILE)}")
+    elif paper is not None:
+        sides = Sides(paper.of(trials, plan.own_trials).to_numpy(object), paper.source)
 
     def pictures_of() -> dict[str, np.ndarray]:
         return dict(zip(plan.pictures, load_plan_pictures(plan, recipe), strict=True))
 
-    return trials, make_split(plan.settings.split, trials, seed, pictures_of)
+    return trials, make_split(rule, trials, seed, pictures_of, sides)
+
+
+def split_settings(plan: Plan) -> Any:
+    """Return what decides which trials are learned on, besides the trials."""
+    rule, paper = plan.settings.split, plan.paper
+    if rule is not None and rule.startswith(FILE):
+        return {"rule": "file", "sides": dict(sorted(plan.sides_in_file.items()))}
+    if rule in (None, "paper") and paper is not None:
+        return {"rule": rule, "paper": paper.model_dump(mode="json")}
+    return rule
 
 
 def load_plan_pictures(plan: Plan, recipe: Recipe) -> np.ndarray:

@@ -2,18 +2,25 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from bids_recon.dataset.captions import find_captions
+from bids_recon.dataset.convention import convention_called, counted
 from bids_recon.dataset.layout import Run
+from bids_recon.dataset.split_files import read_sides
 from bids_recon.dataset.stimuli import (
     Stimuli,
     equal_to_any,
     size_of,
 )
-from bids_recon.errors import Status, UserError
+from bids_recon.datatypes import TRIAL_COLUMNS
+from bids_recon.errors import Status, UserError, first_few
+from bids_recon.evaluation.splits import FILE
+from bids_recon.files import absolute_path, write_whole
 from bids_recon.plan.methods import without_captions
 from bids_recon.plan.plan import (
     Plan,
@@ -37,7 +44,7 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
             "NAME.",
             Status.NOTHING_SELECTED,
         )
-    stimuli = Stimuli(folder, plan.settings.stimulus_map)
+    stimuli = Stimuli(folder, plan.settings.stimulus_map, _where_from(plan))
     found, missing = stimuli.look_up(sorted(names.unique()))
     if missing:
         plan = _without_tasks(plan, stimuli, set(missing))
@@ -66,9 +73,72 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
     pictures = {
         path.relative_to(folder).as_posix(): path for path in by_content.values()
     }
-    return replace(
+    plan = replace(
         plan, runs=runs, pictures=dict(sorted(pictures.items())), notes=notes
     )
+    rule = plan.settings.split
+    if rule is None or not rule.startswith(FILE):
+        return plan
+    return _with_sides(
+        plan, stimuli, {found[name]: own for name, own in canonical.items()}
+    )
+
+
+def _with_sides(plan: Plan, stimuli: Stimuli, names: dict[Path, str]) -> Plan:
+    """Read on which side the file of ``--split file:PATH`` has each picture shown.
+
+    Raises
+    ------
+    UserError
+        If it names none of them, or has one picture on two sides.
+    """
+    path = absolute_path(plan.settings.split.removeprefix(FILE))
+    in_file = read_sides(path)
+    found, _ = stimuli.look_up(in_file)
+    sides: dict[str, str] = {}
+    for name, file in found.items():
+        if file not in names:
+            continue
+        stimulus = names[file]
+        if sides.setdefault(stimulus, in_file[name]) != in_file[name]:
+            raise UserError(
+                f"{path}: the picture {stimulus} is on two sides, once as {name!r}. A "
+                "picture is for training or for test."
+            )
+    if not sides:
+        raise UserError(
+            f"{path}: none of its {len(in_file)} pictures was shown to "
+            f"sub-{plan.subject}: {first_few(list(in_file))}. Name pictures as the "
+            "events do, or by their files."
+        )
+    note = (
+        f"{path.name} names the side of {len(sides)} of the {len(plan.pictures)} "
+        "pictures that were shown."
+    )
+    return replace(plan, sides_in_file=sides, notes=(*plan.notes, note))
+
+
+def drawn_patterns(plan: Plan) -> Path | None:
+    """Draw the pictures that events spell, and return the folder they are in.
+
+    ``None`` where events name files.
+    """
+    patterns = {convention_called(run.convention).pattern for run in plan.runs}
+    if patterns & {None} or len(patterns) != 1:
+        return None
+    pattern = patterns.pop()
+    folder = plan.work / "patterns"
+    shown = pd.concat([run.trials["stimulus"] for run in plan.runs]).dropna()
+    for name in sorted(shown.unique()):
+        image = Image.fromarray(pattern.pixels_of(name))
+        write_whole(folder / name, partial(image.save, format="PNG"))
+    return folder
+
+
+def _where_from(plan: Plan) -> str:
+    """Return what conventions say of where pictures are from."""
+    said = [convention_called(run.convention).obtain for run in plan.runs]
+    return " ".join(dict.fromkeys(text for text in said if text))
 
 
 def task_of(run: Run) -> str:
@@ -109,6 +179,7 @@ def _without_tasks(plan: Plan, stimuli: Stimuli, missing: set[str]) -> Plan:
         absent = set()
     needed = set().union(*(shown[task] for task in shown if task not in absent))
     if needed & missing:
+        _check_most_rows(plan, absent, missing, stimuli.folder)
         raise stimuli.absent(sorted(needed & missing), len(needed))
     notes = [
         left_out(task, sum(task_of(run.run) == task for run in plan.runs))
@@ -116,6 +187,31 @@ def _without_tasks(plan: Plan, stimuli: Stimuli, missing: set[str]) -> Plan:
     ]
     runs = tuple(run for run in plan.runs if task_of(run.run) not in absent)
     return replace(plan, runs=runs, notes=(*plan.notes, *notes))
+
+
+def _check_most_rows(
+    plan: Plan, absent: set[str], missing: set[str], folder: Path
+) -> None:
+    """Ask which rows are trials where most of them name no picture, and some do.
+
+    Raises
+    ------
+    UserError
+        If it is so.
+    """
+    trials = pd.concat(
+        [run.trials for run in plan.runs if task_of(run.run) not in absent]
+    )
+    rows = trials.loc[trials["role"].isin(("trial", "repeat")), "stimulus"]
+    lost = rows[rows.isin(missing)]
+    if len(rows) / 2 < len(lost) < len(rows):
+        raise UserError(
+            f"sub-{plan.subject}: {len(lost)} of {len(rows)} rows of its events name "
+            f"no picture of {folder}: {counted(lost)}. If these rows are no trials, "
+            "say which are with --trials EXPRESSION; the columns are "
+            f"{', '.join(name for name in trials if name not in TRIAL_COLUMNS)}.",
+            Status.NO_INPUT,
+        )
 
 
 def with_captions(plan: Plan, folder: Path) -> Plan:

@@ -32,7 +32,7 @@ from bids_recon.plan.methods import (
     uses_prior,
     weights_stamps,
 )
-from bids_recon.plan.plan import Analysis, Plan
+from bids_recon.plan.plan import Analysis, Plan, split_settings
 from bids_recon.recipe import DecodeStep, Recipe
 from bids_recon.registry import build
 from bids_recon.rois import SELECTIONS
@@ -320,7 +320,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
             "weights": weights_stamps(recipe, plan.settings),
             "captions": [list(own) for own in plan.captions.values()],
             "generator_learns": generator_learns(recipe),
-            "split": plan.settings.split,
+            "split": split_settings(plan),
         },
         inputs={
             **plan.checksums([*plan.pictures.values(), *plan.prior]),
