@@ -1,5 +1,6 @@
 """fMRIPrep's confounds, by nilearn's strategies."""
 
+import re
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,22 @@ from bids_recon.dataset.layout import Run
 from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.errors import UserError
 from bids_recon.files import read_bytes
+
+OLD_NAMES = {
+    "([XYZ])": "trans_",
+    "Rot([XYZ])": "rot_",
+    "(CSF)": "",
+    "WhiteMatter": "white_matter",
+    "GlobalSignal": "global_signal",
+    "FramewiseDisplacement": "framewise_displacement",
+    "stdDVARS": "std_dvars",
+    "non-stdDVARS": "dvars",
+    "aCompCor([0-9]+)": "a_comp_cor_",
+    "tCompCor([0-9]+)": "t_comp_cor_",
+    "Cosine([0-9]+)": "cosine",
+    "NonSteadyStateOutlier([0-9]+)": "non_steady_state_outlier",
+}
+"""Columns of fMRIPrep before 1.2, and how they are called since."""
 
 
 def read_confounds(
@@ -69,6 +86,19 @@ def read_confounds(
     return values, None
 
 
+def new_name(column: str) -> str:
+    """Return what fMRIPrep calls a confound since 1.2, where it had another name.
+
+    >>> new_name("RotX"), new_name("aCompCor00"), new_name("csf")
+    ('rot_x', 'a_comp_cor_00', 'csf')
+    """
+    for pattern, name in OLD_NAMES.items():
+        found = re.fullmatch(pattern, column)
+        if found:
+            return name + "".join(found.groups()).lower()
+    return column
+
+
 def _load(
     run: Run, strategy: tuple[str, ...], checked: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray | None]:
@@ -79,18 +109,20 @@ def _load(
     """
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        bold = Path(folder, run.bold.name.removesuffix(".gz") + ".gz")
+        bold = Path(folder, "sub-1_task-1_desc-preproc_bold.nii.gz")
         bold.touch()
-        Path(folder, run.confounds.name).write_text(table_text(checked), "utf-8")
+        table = Path(folder, "sub-1_task-1_desc-confounds_timeseries.tsv")
+        table.write_text(table_text(checked.rename(columns=new_name)), "utf-8")
         sidecar = run.confounds.with_suffix(".json")
         if sidecar.exists():
-            Path(folder, sidecar.name).write_bytes(read_bytes(sidecar))
+            table.with_suffix(".json").write_bytes(read_bytes(sidecar))
         try:
             return load_confounds(
                 str(bold), strategy=strategy, motion="basic", wm_csf="basic"
             )
         except Exception as error:  # nilearn raises whatever the table makes it raise
-            reason = str(error).replace(folder, str(run.confounds.parent))
+            reason = str(error).replace(str(table), str(run.confounds))
+            reason = reason.replace(str(bold), str(run.bold))
             raise UserError(
                 f"{run.confounds}: the confounds {', '.join(strategy)} cannot be read "
                 f"from it ({reason})."

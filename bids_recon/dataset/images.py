@@ -139,6 +139,26 @@ def read_volumes(path: Path, mask: np.ndarray) -> np.ndarray:
     return values
 
 
+def mean_volume(path: Path) -> np.ndarray:
+    """Return the mean (x, y, z) of a 4-D image, which is read a few volumes at a time.
+
+    Raises
+    ------
+    UserError
+        If the file ends too early.
+    """
+    image = open_image(path)
+    n_volumes = image.shape[3]
+    total = np.zeros(image.shape[:3])
+    try:
+        for start in range(0, n_volumes, VOLUMES_AT_ONCE):
+            stop = min(start + VOLUMES_AT_ONCE, n_volumes)
+            total += np.asarray(image.dataobj[..., start:stop]).sum(axis=3)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(_cut_short(path, error)) from error
+    return total / n_volumes
+
+
 def read_volume(path: Path) -> tuple[np.ndarray, nib.Nifti1Image]:
     """Read a 3-D image whole.
 

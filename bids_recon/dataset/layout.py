@@ -1,5 +1,7 @@
 """Find what a dataset holds: participants, runs, events, masks, by their entities."""
 
+import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,8 +36,14 @@ RUN_ENTITIES = [
     "echo",
 ]
 
-WITH_METADATA = ("bold", "statmap")
+WITH_METADATA = ("bold", "statmap", "preproc")
 """Suffixes of the files whose sidecars are read."""
+
+
+IMAGE = re.compile(
+    r"_(bold|preproc|statmap|betas|mask|brainmask|dseg|probseg|roi)\.nii(\.gz)?$"
+)
+"""How the names of images end by which a derivative without a description is known."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +95,22 @@ class RoiFile:
     Parameters
     ----------
     path : Path
-        A ``_mask.nii.gz`` with a label, or a ``_dseg.nii.gz``.
+        A ``_mask.nii.gz`` or ``_probseg.nii.gz`` with a label, or a ``_dseg.nii.gz``.
     label : str or None
-        The region of a mask; ``None`` for a segmentation.
+        The region of a mask or a map; ``None`` for a segmentation.
     table : Path or None
         The table of a segmentation.
     space : str or None
         The space it says it is in.
+    probability : bool
+        Whether it is a map of probabilities.
     """
 
     path: Path
     label: str | None
     table: Path | None
     space: str | None
+    probability: bool = False
 
 
 class Dataset:
@@ -119,7 +130,6 @@ class Dataset:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.notes: list[str] = []
-        self.undescribed: list[str] = []
         self.filters = read_filters(settings.bids_filter_file)
         if self.filters.ignored:
             self.notes.append(
@@ -153,11 +163,16 @@ class Dataset:
                 continue
             if (path / DESCRIPTION).is_file():
                 paths[path.name] = path
-            else:
-                self.undescribed.append(f"derivatives/{path.name}")
+            elif _holds_images(path):
+                paths[path.name] = path
                 self.notes.append(
-                    f"derivatives/{path.name} has no dataset_description.json and is "
-                    "left out."
+                    f"derivatives/{path.name} has no dataset_description.json; it was "
+                    "read by the names of its files."
+                )
+            else:
+                self.notes.append(
+                    f"derivatives/{path.name} has no dataset_description.json and no "
+                    "images that are read, and was left out."
                 )
         return paths
 
@@ -267,15 +282,25 @@ def _check_root(settings: Settings) -> Mapping[str, Any]:
     return data
 
 
+def _holds_images(root: Path) -> bool:
+    """Tell whether a folder without a description has images of participants."""
+    for folder in (*root.glob("sub-*"), *root.glob("*/sub-*")):
+        for _, _, names in os.walk(folder):
+            if any(IMAGE.search(name) for name in names):
+                return True
+    return False
+
+
 def _parse_derivative(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not equals:
         name, folder = Path(text).name, text
     path = Path(folder).absolute()
-    if not (path / DESCRIPTION).is_file():
+    if not (path / DESCRIPTION).is_file() and not _holds_images(path):
         raise UserError(
             f"--derivatives {text}: {path} is not a BIDS derivative: there is no "
-            "dataset_description.json in it.",
+            "dataset_description.json in it, and no folder sub-* with images that are "
+            "read.",
             Status.NO_INPUT,
         )
     if name in ("raw", "stimuli", "prior"):

@@ -1,13 +1,24 @@
 """Which runs of a participant there are to read, and what belongs to each."""
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_recon.dataset.layout import RUN_ENTITIES, Dataset, RoiFile, Run, entities_of
+from bids_recon.dataset.layout import RUN_ENTITIES, Dataset, Run, entities_of
+from bids_recon.dataset.unreadable import nothing_to_read
 from bids_recon.errors import Status, UserError
 
 BETA_TABLES = ("trials", "events")
+
+NIFTI = [".nii.gz", ".nii"]
+
+CONFOUNDS = ("desc-confounds_timeseries", "desc-confounds_regressors", "confounds")
+"""What fMRIPrep has called its table of confounds, the newest first."""
+
+SINGLE_TRIALS = ("trial", "singletrialbetas", "typed")
+"""How the description of single-trial responses begins, in small letters."""
 
 
 def find_runs(dataset: Dataset, subject: str) -> list[Run]:
@@ -18,15 +29,13 @@ def find_runs(dataset: Dataset, subject: str) -> list[Run]:
     UserError
         If there is neither, several spaces and none chosen, or no events.
     """
-    bold = dataset.query(
-        subject, "bold", suffix="bold", desc="preproc", extension=[".nii.gz", ".nii"]
-    )
+    bold = _find_bold(dataset, subject)
     betas = _find_betas(dataset, subject)
     selected = dataset.selected(bold) or dataset.selected(betas)
     if not selected:
-        _raise_nothing(dataset, subject, bold + betas)
+        raise nothing_to_read(dataset, subject, bold + betas)
     files = _one_space(selected, dataset.settings.space, subject)
-    if files[0].entities["suffix"] == "statmap":
+    if files[0] in betas:
         return [_given_run(file, dataset) for file in files]
     masks, events = _brain_masks(dataset, subject), _events_files(dataset)
     runs = [_bold_run(file, masks, events) for file in files]
@@ -45,123 +54,40 @@ def runs_without_events(dataset: Dataset, subject: str, runs: list[Run]) -> int:
     """Count the selected BOLD runs that have no events, such as rest."""
     if runs[0].given:
         return 0
-    bold = dataset.query(
-        subject, "bold", suffix="bold", desc="preproc", extension=[".nii.gz", ".nii"]
-    )
+    bold = _find_bold(dataset, subject)
     space = runs[0].entities.get("space")
     return sum(
         file.entities.get("space") == space for file in dataset.selected(bold)
     ) - len(runs)
 
 
-def find_roi_files(dataset: Dataset, subject: str) -> list[RoiFile]:
-    """Find masks with a label and segmentations with a table, in any derivative."""
-    extension = [".nii.gz", ".nii"]
-    files = dataset.query(subject, "roi", suffix=["mask", "dseg"], extension=extension)
-    found = [
-        RoiFile(
-            Path(file.path),
-            str(file.entities["label"]),
-            None,
-            file.entities.get("space"),
-        )
-        for file in files
-        if file.entities["suffix"] == "mask" and "label" in file.entities
-    ]
-    for file in files:
-        table = _segmentation_table(Path(file.path), dataset)
-        if file.entities["suffix"] == "dseg" and table:
-            found.append(
-                RoiFile(Path(file.path), None, table, file.entities.get("space"))
-            )
-    return found
-
-
-def _segmentation_table(path: Path, dataset: Dataset) -> Path | None:
-    beside = path.with_name(path.name.split(".nii")[0] + ".tsv")
-    if beside.is_file():
-        return beside
-    # fMRIPrep names the tables of its segmentations at the root of its derivative,
-    # which may lie in the raw dataset.
-    roots = [root for root in dataset.links.values() if path.is_relative_to(root)]
-    root = max(roots, key=lambda root: len(root.parts), default=None)
-    desc = [part for part in path.name.split("_") if part.startswith("desc-")]
-    table = root / f"{desc[0]}_dseg.tsv" if root and desc else None
-    return table if table and table.is_file() else None
+def _find_bold(dataset: Dataset, subject: str) -> list[Any]:
+    """Find preprocessed BOLD by the names of BIDS, or else by those before them."""
+    named = dataset.query(
+        subject, "bold", suffix="bold", desc="preproc", extension=NIFTI
+    )
+    if named or dataset.filters.of("bold"):
+        return named
+    # fMRIPrep 1.0 and 1.1: ..._bold_space-T1w_preproc.nii.gz
+    old = dataset.query(
+        subject, "bold", suffix="preproc", datatype="func", extension=NIFTI
+    )
+    return [file for file in old if "_bold_" in file.filename]
 
 
 def _find_betas(dataset: Dataset, subject: str) -> list[Any]:
     files = dataset.query(
-        subject, "betas", suffix="statmap", extension=[".nii.gz", ".nii"]
+        subject, "betas", suffix=["statmap", "betas"], extension=NIFTI
     )
     return [
         file
         for file in files
-        if "_stat-effect_" in file.filename
-        and str(file.entities.get("desc", ""))
-        .lower()
-        .startswith(("trial", "singletrialbetas"))
+        if file.entities["suffix"] == "betas"
+        or (
+            "_stat-effect_" in file.filename
+            and str(file.entities.get("desc", "")).lower().startswith(SINGLE_TRIALS)
+        )
     ]
-
-
-def _raise_nothing(dataset: Dataset, subject: str, files: list[Any]) -> None:
-    settings = dataset.settings
-    if files:
-        names = sorted({Path(file.path).name for file in files})
-        raise UserError(
-            f"sub-{subject}: the filters select none of its {len(names)} runs. There "
-            f"is, for instance, {names[0]}. Check --session-label, --task-id and "
-            "--run-id.",
-            Status.NOTHING_SELECTED,
-        )
-    if dataset.undescribed and not dataset.derivatives:
-        raise UserError(
-            f"{settings.bids_dir / dataset.undescribed[0]}: there is no "
-            "dataset_description.json in it, so that it is no BIDS derivative. Add "
-            'one, such as {"Name": "fMRIPrep", "BIDSVersion": "1.8.0", "DatasetType": '
-            '"derivative"}, or say where derivatives are with --derivatives NAME=PATH.',
-            Status.NO_INPUT,
-        )
-    if not dataset.derivatives:
-        raise UserError(
-            f"{settings.bids_dir}: there are no derivatives. bids-recon reads "
-            "preprocessed BOLD: run fMRIPrep first, or say where its output is with "
-            "--derivatives fmriprep=PATH.",
-            Status.NO_INPUT,
-        )
-    if settings.bids_filter_file:
-        raise UserError(
-            f"sub-{subject}: with the filters of {settings.bids_filter_file}, no "
-            "desc-preproc_bold and no single-trial responses are left.",
-            Status.NOTHING_SELECTED,
-        )
-    minimal = _minimal_level(dataset, subject)
-    if minimal:
-        raise UserError(
-            f"{minimal}: this is fMRIPrep output at the minimal level: it has "
-            "registrations (desc-hmc_boldref, desc-coreg_boldref) for "
-            f"sub-{subject} but no desc-preproc_bold, brain masks or confounds in a "
-            "space that could be read. Run fMRIPrep again with --level full (it can "
-            "start from these files with --derivatives) and --output-spaces T1w.",
-            Status.NO_INPUT,
-        )
-    raise UserError(
-        f"sub-{subject}: no preprocessed BOLD and no single-trial responses in "
-        f"{', '.join(str(path) for path in dataset.links.values())}. Expected files "
-        f"like sub-{subject}_task-TASK_space-T1w_desc-preproc_bold.nii.gz. Run "
-        "fMRIPrep first, or say where its output is with --derivatives NAME=PATH.",
-        Status.NO_INPUT,
-    )
-
-
-def _minimal_level(dataset: Dataset, subject: str) -> Path | None:
-    for name, layout in dataset.derivatives.items():
-        references = layout.get(
-            subject=subject, suffix="boldref", desc=["hmc", "coreg"]
-        )
-        if references:
-            return dataset.links[name]
-    return None
 
 
 def _one_space(files: list[Any], wanted: str | None, subject: str) -> list[Any]:
@@ -187,23 +113,50 @@ def _one_space(files: list[Any], wanted: str | None, subject: str) -> list[Any]:
 
 
 def _check_twins(files: list[Any]) -> None:
-    seen: dict[tuple[tuple[str, str], ...], str] = {}
+    seen: dict[tuple[tuple[str, str], ...], Any] = {}
     for file in files:
         key = tuple(entities_of(file).items())
         if key in seen:
+            advice = _twin_advice(seen[key], file)
             raise UserError(
-                f"{seen[key]} and {file.path} are the same run twice. Choose one "
-                "derivative with --derivatives NAME=PATH, or one of them with "
-                "--bids-filter-file.",
+                f"{seen[key].path} and {file.path} are the same run twice. {advice}",
                 Status.USAGE,
             )
-        seen[key] = file.path
+        seen[key] = file
+
+
+def _twin_advice(a: Any, b: Any) -> str:
+    for name in sorted({*a.entities, *b.entities}):
+        values = [file.entities.get(name) for file in (a, b)]
+        if values[0] != values[1] and all(isinstance(v, str | None) for v in values):
+            chosen = json.dumps({"bold": {name: values[0]}})
+            return (
+                f"They differ in {name} ({values[0]} and {values[1]}). Choose one with "
+                f"--bids-filter-file: a file that holds {chosen}"
+            )
+    return "Choose one derivative with --derivatives NAME=PATH."
 
 
 def _brain_masks(dataset: Dataset, subject: str) -> list[Any]:
-    return dataset.query(
-        subject, "mask", suffix="mask", desc="brain", extension=[".nii.gz", ".nii"]
+    named = dataset.query(subject, "mask", suffix="mask", desc="brain", extension=NIFTI)
+    if named or dataset.filters.of("mask"):
+        return named
+    old = dataset.query(
+        subject, "mask", suffix="brainmask", datatype="func", extension=NIFTI
     )
+    return [file for file in old if "_bold_" in file.filename]
+
+
+def _mask_of_responses(dataset: Dataset, file: Any) -> Path | None:
+    """Return the brain mask of single-trial responses, whatever it is described as."""
+    subject, space = str(file.entities["subject"]), file.entities.get("space")
+    others = dataset.query(subject, "mask", suffix="mask", extension=NIFTI)
+    unlabelled = [mask for mask in others if "label" not in mask.entities]
+    for masks in (_brain_masks(dataset, subject), unlabelled):
+        fitting = [mask for mask in masks if mask.entities.get("space") == space]
+        if fitting:
+            return Path(fitting[0].path)
+    return None
 
 
 def _events_files(dataset: Dataset) -> list[tuple[dict[str, str], Path]]:
@@ -227,16 +180,19 @@ def _bold_run(
 ) -> Run:
     entities = entities_of(file)
     path = Path(file.path)
-    masks = [mask for mask in masks if entities_of(mask) == entities]
-    stem = path.name.split("_space-")[0].split("_desc-")[0]
-    confounds = path.with_name(f"{stem}_desc-confounds_timeseries.tsv")
+    own = [mask for mask in masks if entities_of(mask) == entities]
+    resolution = file.entities.get("res")
+    own = [mask for mask in own if mask.entities.get("res") == resolution] or own
+    stem = re.split(r"_space-|_desc-|_preproc\.", path.name)[0]
+    tables = [path.with_name(f"{stem}_{name}.tsv") for name in CONFOUNDS]
+    # A link whose content was not fetched is there too, and is told when read.
+    there = [table for table in tables if table.exists() or table.is_symlink()]
     return Run(
         entities=entities,
         bold=path,
         table=_own_events(entities, events),
-        mask=Path(masks[0].path) if masks else None,
-        # A link whose content was not fetched is there too, and is told when read.
-        confounds=confounds if confounds.exists() or confounds.is_symlink() else None,
+        mask=Path(own[0].path) if own else None,
+        confounds=there[0] if there else None,
         metadata=file.get_metadata(),
     )
 
@@ -261,7 +217,7 @@ def _same_label(a: str | None, b: str) -> bool:
 
 def _given_run(file: Any, dataset: Dataset) -> Run:
     path = Path(file.path)
-    stem = path.name.split(".nii")[0].removesuffix("_statmap")
+    stem = re.sub(r"_(statmap|betas)$", "", path.name.split(".nii")[0])
     # LAION-fMRI's table has no space.
     plain = stem.replace("_stat-effect", "")
     space = f"_space-{file.entities.get('space')}"
@@ -280,16 +236,11 @@ def _given_run(file: Any, dataset: Dataset) -> Run:
             f"Expected {candidates[0].name} or {candidates[-2].name} beside it.",
             Status.NO_INPUT,
         )
-    masks = [
-        mask
-        for mask in _brain_masks(dataset, str(file.entities["subject"]))
-        if mask.entities.get("space") == file.entities.get("space")
-    ]
     return Run(
         entities=entities_of(file),
         bold=path,
         table=table,
-        mask=Path(masks[0].path) if masks else None,
+        mask=_mask_of_responses(dataset, file),
         confounds=None,
         metadata=file.get_metadata(),
         given=True,

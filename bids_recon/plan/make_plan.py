@@ -11,7 +11,8 @@ from bids_recon.dataset.events import NoPictureError, NoRowsError, read_events
 from bids_recon.dataset.images import describe_grid, open_image, same_grid
 from bids_recon.dataset.layout import Dataset, Run
 from bids_recon.dataset.metadata import read_times
-from bids_recon.dataset.runs import find_roi_files, find_runs, runs_without_events
+from bids_recon.dataset.region_files import find_roi_files
+from bids_recon.dataset.runs import find_runs, runs_without_events
 from bids_recon.dataset.trial_tables import read_trial_table
 from bids_recon.datatypes import MODELLED, TRIAL_COLUMNS
 from bids_recon.errors import Status, UserError
@@ -50,6 +51,7 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
         notes.append(f"{without} runs without events were left out.")
     if not runs[0].given:
         _check_estimators(recipes, runs[0])
+        notes += _without_masks(runs)
     if runs[0].given:
         notes.append("Single-trial responses that others estimated were read.")
     planned, told = _plan_runs(runs, settings)
@@ -144,6 +146,16 @@ def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
         run, table, n_volumes, repetition_time, start_time, events.convention
     )
     return plan, counts
+
+
+def _without_masks(runs: list[Run]) -> list[str]:
+    n_runs = sum(run.mask is None for run in runs)
+    if not n_runs:
+        return []
+    return [
+        f"{n_runs} runs have no brain mask (desc-brain_mask); one was made of the mean "
+        "of each run's BOLD (nilearn's compute_epi_mask)."
+    ]
 
 
 def _check_estimators(recipes: tuple[Recipe, ...], run: Run) -> None:

@@ -1,6 +1,7 @@
 """Regions by their labels: which files they are in, and which voxels they have."""
 
 import re
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,16 +20,47 @@ from bids_recon.dataset.layout import RoiFile
 from bids_recon.dataset.segmentations import read_labels
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.plan.plan import Plan
-from bids_recon.rois.masks import mask_of, on_grid
+from bids_recon.rois.masks import mask_above, mask_of, on_grid
 from bids_recon.settings import RoiSet
+
+DEFAULT_THRESHOLD = 0.5
+"""Voxels of a map of probabilities belong to its region above this."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file with voxels of a region.
+
+    Parameters
+    ----------
+    file : RoiFile
+        The image.
+    wanted : tuple of int
+        The values of a segmentation that are meant; empty for a mask or a map.
+    threshold : float
+        Above which a mask or a map is meant.
+    """
+
+    file: RoiFile
+    wanted: tuple[int, ...] = ()
+    threshold: float = DEFAULT_THRESHOLD
+
+    def on_grid_of(self, image: nib.Nifti1Image) -> np.ndarray:
+        """Return the voxels on the grid of an image, bool."""
+        values, own = read_volume(self.file.path)
+        if self.wanted:
+            mask = mask_of(values, list(self.wanted))
+        else:
+            mask = mask_above(values, self.threshold)
+        return on_grid(mask.astype(np.int32), own.affine, image).astype(bool)
 
 
 def region_files(plan: Plan, roi: RoiSet) -> list[list[Path]]:
     """Return the files that each region is read from: an image, perhaps a table."""
     return [
-        [path for path in (file.path, file.table) if path is not None]
+        [path for path in (part.file.path, part.file.table) if path is not None]
         for label in roi.labels
-        for file, _ in find_region(plan, label)
+        for part in find_region(plan, label)
     ]
 
 
@@ -38,34 +70,22 @@ def region(plan: Plan, roi: RoiSet, image: nib.Nifti1Image) -> np.ndarray:
         return np.ones(image.shape[:3], dtype=bool)
     inside = np.zeros(image.shape[:3], dtype=bool)
     for label in roi.labels:
-        for file, wanted in find_region(plan, label):
-            values, roi_image = read_volume(file.path)
-            values = mask_of(values, wanted) if wanted else mask_of(values)
-            inside |= on_grid(values.astype(np.int32), roi_image.affine, image).astype(
-                bool
-            )
+        for part in find_region(plan, label):
+            inside |= part.on_grid_of(image)
     return inside
 
 
 def check_masks(plan: Plan) -> None:
-    """Check that every run of BOLD has a brain mask on its grid.
+    """Check that brain masks lie on the grid of their BOLD.
 
     Raises
     ------
     UserError
-        If one has none, or one on another grid.
+        If one lies on another grid.
     """
     for run in plan.runs:
         if run.run.mask is not None:
             check_grid(run.run.mask, open_image(run.run.mask), run.run.bold)
-        elif not run.run.given:
-            bold = run.run.bold
-            expected = bold.name.replace("desc-preproc_bold", "desc-brain_mask")
-            raise UserError(
-                f"{bold}: there is no brain mask for it. Expected {expected} in a "
-                "derivative, as fMRIPrep writes it.",
-                Status.NO_INPUT,
-            )
 
 
 def check_regions(plan: Plan) -> None:
@@ -104,9 +124,7 @@ def _misfit(plan: Plan, file: RoiFile, image: nib.Nifti1Image) -> str | None:
     return None
 
 
-def _usable(
-    plan: Plan, found: list[tuple[RoiFile, list[int] | None]]
-) -> list[tuple[RoiFile, list[int] | None]]:
+def _usable(plan: Plan, found: list[Part]) -> list[Part]:
     """Keep the files that fit the BOLD, and no less than both hemispheres.
 
     Of files of one hemisphere, those that name the space of the BOLD go before those
@@ -118,12 +136,12 @@ def _usable(
         If none fits, or one hemisphere has none that does.
     """
     image = open_image(plan.runs[0].run.bold)
-    kept: dict[str, list[tuple[RoiFile, list[int] | None]]] = {}
+    kept: dict[str, list[Part]] = {}
     misfits: dict[str, str] = {}
     for part in found:
-        hemisphere = re.search(r"_hemi-([^_]+)", part[0].path.name)
+        hemisphere = re.search(r"_hemi-([^_]+)", part.file.path.name)
         side = hemisphere.group(1) if hemisphere else ""
-        misfit = _misfit(plan, part[0], image)
+        misfit = _misfit(plan, part.file, image)
         if misfit is None:
             kept.setdefault(side, []).append(part)
         else:
@@ -134,38 +152,76 @@ def _usable(
     return [
         part
         for own in kept.values()
-        for part in [p for p in own if p[0].space == plan.space] or own
+        for part in [p for p in own if p.file.space == plan.space] or own
     ]
 
 
-def find_region(plan: Plan, label: str) -> list[tuple[RoiFile, list[int] | None]]:
-    """Find a label among masks, in segmentations, or in a TemplateFlow atlas."""
+def find_region(plan: Plan, label: str) -> list[Part]:
+    """Find a label among masks, maps, in segmentations, or in a TemplateFlow atlas.
+
+    ``LABEL@0.3`` takes the voxels of a map of probabilities above 0.3.
+
+    Raises
+    ------
+    UserError
+        If there is none, or a threshold is given where there is no map.
+    """
     if ":" in label:
-        atlas, _, pattern = label.partition(":")
-        file = find_atlas(atlas, plan.space)
-        names = read_labels(file.table)
-        wanted = [index for name, index in names.items() if fnmatch(name, pattern)]
-        if not wanted:
-            raise UserError(
-                f"The atlas {atlas} has no region {pattern!r}. "
-                f"{did_you_mean(pattern, names)}",
-                Status.USAGE,
-            )
-        return [(file, wanted)]
+        return [_atlas_region(plan, label)]
+    label, at, text = label.partition("@")
+    threshold = _threshold(label, text) if at else DEFAULT_THRESHOLD
     masks = [file for file in plan.roi_files if file.label == label]
-    if masks:
-        return _usable(plan, [(file, None) for file in masks])
-    found: list[tuple[RoiFile, list[int] | None]] = []
+    maps = [file for file in masks if file.probability]
+    if at and not maps:
+        raise UserError(
+            f"sub-{plan.subject}: --roi {label}@{text}: there is no map of "
+            f"probabilities (…_label-{label}_probseg.nii.gz). Leave @{text} out for a "
+            "mask or a segmentation.",
+            Status.NO_INPUT,
+        )
+    # A mask is what its authors made of the map.
+    chosen = maps if at else [file for file in masks if not file.probability] or maps
+    if chosen:
+        return _usable(plan, [Part(file, threshold=threshold) for file in chosen])
+    found = []
     known = {file.label for file in plan.roi_files if file.label}
     for file in plan.roi_files:
         if file.table is not None:
             names = read_labels(file.table)
             known.update(names)
             if label in names:
-                found.append((file, [names[label]]))
+                found.append(Part(file, (names[label],)))
     if not found:
         raise UserError(_missing(plan, label, sorted(known)), Status.NO_INPUT)
     return _usable(plan, found)
+
+
+def _threshold(label: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise UserError(
+            f"--roi {label}@{text}: expected a probability from 0 to below 1 after @, "
+            f"such as {label}@0.5.",
+            Status.USAGE,
+        )
+    return value
+
+
+def _atlas_region(plan: Plan, label: str) -> Part:
+    atlas, _, pattern = label.partition(":")
+    file = find_atlas(atlas, plan.space)
+    names = read_labels(file.table)
+    wanted = tuple(index for name, index in names.items() if fnmatch(name, pattern))
+    if not wanted:
+        raise UserError(
+            f"The atlas {atlas} has no region {pattern!r}. "
+            f"{did_you_mean(pattern, names)}",
+            Status.USAGE,
+        )
+    return Part(file, wanted)
 
 
 def _missing(plan: Plan, label: str, known: list[str]) -> str:

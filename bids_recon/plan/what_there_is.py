@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from textwrap import fill
 
 from bids_recon.dataset.layout import Dataset
-from bids_recon.dataset.runs import find_roi_files
+from bids_recon.dataset.region_files import find_roi_files
 from bids_recon.dataset.segmentations import read_labels
 from bids_recon.plan.methods import checked_recipe, weights_of
 from bids_recon.recipe import read_recipe, recipe_names
@@ -41,9 +41,11 @@ def regions_there_are(dataset: Dataset) -> str:
 def _sources(dataset: Dataset, subject: str) -> Iterator[tuple[str, list[str]]]:
     """Yield what regions are in, and their labels."""
     files = find_roi_files(dataset, subject)
-    masks = sorted({file.label for file in files if file.label})
-    if masks:
-        yield "masks", masks
+    for kind, probability in (("masks", False), ("probabilities", True)):
+        own = [file for file in files if file.probability == probability]
+        labels = sorted({file.label for file in own if file.label})
+        if labels:
+            yield kind, labels
     for file in files:
         if file.table is not None:
             yield file.path.name, list(read_labels(file.table))

@@ -1,8 +1,11 @@
 """Masks of regions on the grid of the BOLD."""
 
+import warnings
+
 import nibabel as nib
 import numpy as np
 from nilearn.image import resample_to_img
+from nilearn.masking import compute_epi_mask
 
 
 def on_grid(
@@ -37,8 +40,37 @@ def on_grid(
     return np.asarray(resampled.dataobj)
 
 
-def mask_of(values: np.ndarray, wanted: list[int] | None = None) -> np.ndarray:
-    """Return where a mask is set, or a segmentation has one of the wanted labels."""
-    if wanted is None:
-        return np.nan_to_num(values) > 0.5
+def mask_of_mean(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Return where a brain stands out in the mean of a run of BOLD, if it does.
+
+    The threshold lies in the emptiest part of the histogram between background and
+    brain (``nilearn.masking.compute_epi_mask``).
+
+    Parameters
+    ----------
+    mean : array of shape (x, y, z)
+    affine : array of shape (4, 4)
+        Voxels to mm.
+
+    Returns
+    -------
+    array of shape (x, y, z), bool
+    """
+    image = nib.Nifti1Image(np.nan_to_num(mean).astype(np.float32), affine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty mask is told by the caller
+        try:
+            mask = compute_epi_mask(image, opening=1, ensure_finite=True)
+        except ValueError:
+            return np.zeros(mean.shape, dtype=bool)
+    return np.asarray(mask.dataobj).astype(bool)
+
+
+def mask_of(values: np.ndarray, wanted: list[int]) -> np.ndarray:
+    """Return where a segmentation has one of the wanted labels."""
     return np.isin(values, wanted)
+
+
+def mask_above(values: np.ndarray, threshold: float) -> np.ndarray:
+    """Return where a mask or a map of probabilities is above a threshold."""
+    return np.nan_to_num(values) > threshold

@@ -14,6 +14,7 @@ from bids_recon.dataset.confounds import confound_files, read_confounds
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.images import (
     check_grid,
+    mean_volume,
     open_image,
     read_volume,
     read_volumes,
@@ -30,6 +31,7 @@ from bids_recon.plan.plan import Plan, RunPlan
 from bids_recon.recipe import Method, Recipe, ResponseSettings
 from bids_recon.registry import build
 from bids_recon.responses import ESTIMATORS
+from bids_recon.rois.masks import mask_of_mean
 
 PLAIN = ("window", "given")
 """Estimators that are used without confounds, if nothing else is said."""
@@ -206,15 +208,27 @@ def _estimate(run: RunPlan, variant: Variant, files: ResponseFiles) -> list[str]
 
 def _brain_mask(run: RunPlan) -> tuple[np.ndarray, nib.Nifti1Image]:
     image = open_image(run.run.bold)
-    if run.run.mask is None:
-        # Only responses that others estimated have none; the plan checks it.
+    if run.run.mask is None and run.run.given:
         return np.ones(image.shape[:3], dtype=bool), image
+    if run.run.mask is None:
+        mask = mask_of_mean(mean_volume(run.run.bold), image.affine)
+        if not mask.any():
+            raise UserError(
+                f"{run.run.bold}: there is no brain mask for it, and none could be "
+                "made of its mean, in which no brain stands out. Add a mask "
+                f"({_mask_name(run.run.bold)}) to a derivative, as fMRIPrep writes it."
+            )
+        return mask, image
     values, mask_image = read_volume(run.run.mask)
     check_grid(run.run.mask, mask_image, run.run.bold)
     mask = np.nan_to_num(values) > 0.5
     if not mask.any():
         raise UserError(f"{run.run.mask}: the brain mask has no voxel.")
     return mask, image
+
+
+def _mask_name(bold: Path) -> str:
+    return bold.name.replace("desc-preproc_bold", "desc-brain_mask")
 
 
 def _save(
