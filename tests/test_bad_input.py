@@ -277,9 +277,14 @@ def test_a_brain_mask_with_another_grid(dataset, broken):
     broken(65, mask_of(dataset).name, "its grid", "is not that of")
 
 
-def test_no_brain_mask(dataset, broken):
-    mask_of(dataset).unlink()
-    broken(66, "no brain mask", "desc-brain_mask")
+def test_no_brain_mask_and_no_brain(dataset, broken):
+    for path in dataset.glob("derivatives/fmriprep/**/*brain_mask.nii.gz"):
+        path.unlink()
+    for path in dataset.glob("derivatives/fmriprep/**/*preproc_bold.nii.gz"):
+        image = nib.load(path)
+        data = np.zeros(image.shape, dtype=np.float32)
+        nib.Nifti1Image(data, image.affine, image.header).to_filename(path)
+    broken(65, "no brain mask", "desc-brain_mask", "no brain stands out")
 
 
 def region_of(dataset, label="V1"):

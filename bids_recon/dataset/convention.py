@@ -245,25 +245,25 @@ def matching(
     With a column of pictures, ``picture`` stands for the file that it names, without
     folders and extension, and ``kind`` for the column that says what a row is.
     """
-    fits = pd.Series(True, index=table.index)
+    fits = np.ones(len(table), dtype=bool)
     for name, patterns in where.items():
-        if name == "picture" and picture_column is not None:
-            values = table[picture_column].map(_stem)
-        elif name == "kind" and picture_column is not None:
+        column, read = name, plain
+        if picture_column is not None and name == "picture":
+            column, read = picture_column, _stem
+        elif picture_column is not None and name == "kind":
             column = kind_column(table, picture_column)
-            if column is None:
-                return pd.Series(False, index=table.index)
-            values = table[column].map(plain)
-        elif name in table:
-            values = table[name].map(plain)
-        else:
+        if column not in table:
             return pd.Series(False, index=table.index)
-        known = {
-            value: any(fnmatchcase(value.lower(), p.lower()) for p in patterns)
-            for value in values.dropna().unique()
-        }
-        fits &= values.map(known).fillna(False).astype(bool)
-    return fits
+        values = table[column].tolist()
+        known = {value: _is_one(read(value), patterns) for value in set(values)}
+        fits &= np.array([known[value] for value in values], dtype=bool)
+    return pd.Series(fits, index=table.index)
+
+
+def _is_one(value: str | None, patterns: tuple[str, ...]) -> bool:
+    return value is not None and any(
+        fnmatchcase(value.lower(), pattern.lower()) for pattern in patterns
+    )
 
 
 def kind_column(table: pd.DataFrame, picture_column: str) -> str | None:

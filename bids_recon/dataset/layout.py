@@ -288,6 +288,8 @@ def _holds_images(root: Path) -> bool:
         for _, _, names in os.walk(folder):
             if any(IMAGE.search(name) for name in names):
                 return True
+        if any((folder / "rois").glob("*.nii*")):
+            return True
     return False
 
 

@@ -63,7 +63,8 @@ def mask_of_mean(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
             mask = compute_epi_mask(image, opening=1, ensure_finite=True)
         except ValueError:
             return np.zeros(mean.shape, dtype=bool)
-    return np.asarray(mask.dataobj).astype(bool)
+    # Where all is alike, nothing stands out.
+    return np.asarray(mask.dataobj).astype(bool) & (mean > mean.min())
 
 
 def mask_of(values: np.ndarray, wanted: list[int]) -> np.ndarray:
