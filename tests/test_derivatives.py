@@ -175,6 +175,33 @@ class TestRegions:
         assert count(said, "a") == count(said, "b") > 0
 
 
+def test_laions_mask_is_that_of_its_responses(dataset, finished, tmp_path, run):
+    """sub-01_task-images_space-T1w_desc-meanR2gt15mask_mask.nii.gz."""
+    betas = dataset / "derivatives" / "glmsingle-tedana" / "sub-01"
+    func = betas / "ses-01" / "func"
+    func.mkdir(parents=True)
+    old = next(finished.glob("sub-01/func/*run-01*desc-trial_statmap.nii.gz"))
+    stem = "sub-01_ses-01_task-images"
+    name = f"{stem}_space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz"
+    shutil.copy(old, func / name)
+    events = next(finished.glob("sub-01/func/*run-01*desc-trial_events.tsv"))
+    shown = pd.read_csv(events, sep="\t")["stimulus"]
+    table = pd.DataFrame({"beta_index": range(len(shown)), "label": shown})
+    path = func / f"{stem}_desc-SingletrialBetas_trials.tsv"
+    table.to_csv(path, sep="\t", index=False)
+    image = nib.load(old)
+    mask = np.zeros(image.shape[:3], dtype=np.uint8)
+    inside = np.argwhere(np.isfinite(np.asarray(image.dataobj)).all(axis=3))
+    mask[tuple(inside[:50].T)] = 1
+    name = "sub-01_task-images_space-T1w_desc-meanR2gt15mask_mask.nii.gz"
+    nib.Nifti1Image(mask, image.affine).to_filename(betas / name)
+    for folder in (dataset / "derivatives" / "fmriprep", dataset / "sub-01"):
+        shutil.rmtree(folder)
+    status, said = run(dataset, tmp_path / "out", *DRY)
+    assert status == 0, said
+    assert count(said, "brain") == 50
+
+
 class TestWhatIsNotRead:
     @pytest.mark.parametrize(
         ("name", "words"),

@@ -3,7 +3,7 @@
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.plan.estimate import estimate
 from bids_recon.plan.methods import weights_of
-from bids_recon.plan.plan import Plan
+from bids_recon.plan.plan import Plan, split_trials
 from bids_recon.plan.regions import region
 from bids_recon.settings import RoiSet
 from bids_recon.weights import find, weights_called
@@ -27,6 +27,8 @@ def describe(plan: Plan) -> str:
             f"  recipe {analysis.recipe.name}: responses by "
             f"{plan.estimator(analysis.recipe).name}, voxels: {voxels}"
         )
+        _, split = split_trials(plan, analysis.recipe, plan.own_trials)
+        lines.append(f"    split {split.rule}: {split.sentence}")
         for name in weights_of(analysis.recipe):
             weights = weights_called(name)
             here = find(weights, plan.settings.weights_dir) is not None
