@@ -38,7 +38,7 @@ from bids_recon.stages.ceiling import ceiling_stage, repeats
 from bids_recon.stages.decode.stage import decode_stage
 from bids_recon.stages.evaluate import evaluate_stage
 from bids_recon.stages.generate.stage import generate_stage
-from bids_recon.stages.report.group import group_stage
+from bids_recon.stages.report.group_level.stage import group_stage
 from bids_recon.stages.report.participant import (
     analysis_name,
     failure_page,

@@ -46,7 +46,7 @@ PATTERNS = {
 """Every output by a plain name, as pybids' ``build_path`` understands it."""
 
 IGNORED = (
-    *("*.html", "logs", "work", "figures", "recon", "group_*.tsv"),
+    *("*.html", "logs", "work", "figures", "recon", "group_*"),
     *("*_desc-trial*", "*_boldref.*"),
 )
 """What BIDS has no rule for yet; ``docs/outputs.md`` describes it."""

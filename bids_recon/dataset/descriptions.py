@@ -39,6 +39,21 @@ def read_description(root: Path) -> dict[str, Any] | None:
     return data
 
 
+def generators_of(root: Path) -> list[str]:
+    """Return the programs that made a derivative, with their versions.
+
+    Raises
+    ------
+    UserError
+        If its description cannot be read.
+    """
+    makers = (read_description(root) or {}).get("GeneratedBy", ())
+    return [
+        " ".join(str(maker[key]) for key in ("Name", "Version") if key in maker)
+        for maker in makers
+    ]
+
+
 def check_sidecars(paths: Iterable[Path]) -> None:
     """Check that sidecars hold what sidecars hold; a broken link is left alone.
 

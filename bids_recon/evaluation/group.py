@@ -222,4 +222,6 @@ def ranks(scores: np.ndarray, seed: int) -> Ranks:
     first = drawn == drawn.min(axis=1, keepdims=True)
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0, method="inverted_cdf")
     own = stats.rankdata(-scores.mean(axis=(1, 2)), method="min")
-    return Ranks(own, low, high, (first / first.sum(axis=1, keepdims=True)).mean(axis=0))
+    return Ranks(
+        own, low, high, (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+    )

@@ -36,6 +36,15 @@ p.warning, p.failed { padding-left: 1rem; }
 small { color: #5c636a; font-size: .75rem; }
 small a { color: inherit; }
 .bids-entity { font-weight: 600; }
+.pictures td, .pictures th { padding: 2px 4px; border: 0; vertical-align: middle; }
+.pictures img { width: 64px; height: 64px; object-fit: contain; image-rendering: pixelated; background: var(--soft); display: block; }
+details { margin: .6rem 0; }
+summary { cursor: pointer; font-weight: 600; }
+.sortable th { cursor: pointer; user-select: none; }
+.sortable th[aria-sort=ascending]::after { content: " ▲"; }
+.sortable th[aria-sort=descending]::after { content: " ▼"; }
+.sortable input { font: inherit; padding: .2rem .5rem; margin: .3rem 0; max-width: 100%; width: 20rem; }
+.wide svg { max-width: none; height: auto; }
 </style>
 </head>
 <body>
@@ -62,5 +71,37 @@ small a { color: inherit; }
 {% endif %}
 {% endfor %}
 </main>
+<script>
+for (const box of document.querySelectorAll(".sortable")) {
+  const body = box.querySelector("tbody"), heads = [...box.querySelectorAll("th")];
+  const filter = document.createElement("input");
+  filter.type = "search";
+  filter.placeholder = "Show rows that hold…";
+  filter.setAttribute("aria-label", filter.placeholder);
+  box.prepend(filter);
+  filter.addEventListener("input", () => {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of body.rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+  });
+  const value = (row, column) => {
+    const text = row.cells[column].textContent, number = parseFloat(text);
+    return isNaN(number) ? text : number;
+  };
+  heads.forEach((head, column) => head.addEventListener("click", () => {
+    const down = head.getAttribute("aria-sort") === "ascending";
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const sign = down ? -1 : 1;
+    [...body.rows].sort((one, two) => {
+      const a = value(one, column), b = value(two, column);
+      if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+      return sign * (typeof a === "number" ? a - b : a.localeCompare(b));
+    }).forEach((row) => body.append(row));
+  }));
+}
+</script>
 </body>
 </html>

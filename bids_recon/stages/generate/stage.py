@@ -9,6 +9,7 @@ import pandas as pd
 
 from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import LONGEST_STEM, camel_case, output_path
+from bids_recon.dataset.descriptions import generators_of
 from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.datatypes import Trials
@@ -137,7 +138,7 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
             f"Pictures reconstructed by the recipe {recipe.name}, listed in "
             f"{files.table.name}."
         ),
-        **_facts(recipe, split, material),
+        **_facts(plan, recipe, split, material),
         "Learned": learned,
     }
     sidecar.write(record, describe, [], machine.used)
@@ -204,7 +205,9 @@ def begin(
     write_text(note, text)
 
 
-def _facts(recipe: Recipe, split: Split, material: Material) -> dict[str, object]:
+def _facts(
+    plan: Plan, recipe: Recipe, split: Split, material: Material
+) -> dict[str, object]:
     """Return what a reader must know of reconstructions."""
     return {
         "Recipe": recipe.source,
@@ -217,7 +220,22 @@ def _facts(recipe: Recipe, split: Split, material: Material) -> dict[str, object
         "NumberOfTestTrials": [len(fold.test) for fold in split.folds],
         "NumberOfVoxels": {k: int(v.sum()) for k, v in material.region.items()},
         "PictureSize": list(material.gallery.pictures.shape[2:]),
+        "Preprocessing": made_by(plan),
     }
+
+
+def made_by(plan: Plan) -> list[str]:
+    """Return which programs made what was read, with their versions."""
+    roots = {
+        root
+        for root in plan.links.values()
+        if any(run.run.bold.is_relative_to(root) for run in plan.runs)
+    }
+    # A derivative lies in the raw dataset, which made nothing.
+    nearest = [
+        r for r in roots if not any(r != o and o.is_relative_to(r) for o in roots)
+    ]
+    return sorted({name for root in nearest for name in generators_of(root)})
 
 
 def is_transductive(recipe: Recipe) -> bool:

@@ -1,0 +1,1 @@
+"""The group level: participants compared where they can be."""

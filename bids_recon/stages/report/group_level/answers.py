@@ -1,0 +1,128 @@
+"""What the group's scores say, one sentence for each question."""
+
+import pandas as pd
+
+from bids_recon.evaluation.group import ALPHA, lowest_p_of_a_majority
+from bids_recon.reports.fragments import metric_words, number
+from bids_recon.stages.report.group_level.rows import Block
+
+HEADLINES = ("two_way_identification", "pixel_correlation")
+
+
+def headline(block: Block) -> str:
+    """Return the metric that sentences are about."""
+    identified = [name for name in block.metrics if name.endswith("two_way")]
+    for name in (*HEADLINES, *identified):
+        if name in block.metrics:
+            return name
+    return block.metrics[0]
+
+
+def answers(
+    block: Block,
+    scores: pd.DataFrame,
+    differences: pd.DataFrame,
+    ranks: pd.DataFrame,
+) -> list[str]:
+    """Return the sentences of one table: how good, which is better, for how many."""
+    metric = headline(block)
+    sentences = [_what(block)]
+    own = scores[(scores["table"] == block.name) & (scores["metric"] == metric)]
+    pairs = differences[
+        (differences["table"] == block.name)
+        & (differences["metric"] == metric)
+        & (differences["subject"] == "all")
+    ]
+    order = ranks[(ranks["table"] == block.name) & (ranks["metric"] == metric)]
+    for roi in block.rois:
+        rows = own[own["roi"] == roi]
+        if len(rows):
+            sentences.append(_best(rows, pairs, order[order["roi"] == roi], roi))
+    by_region = pairs[pairs["compared"] == "roi"]
+    sentences += [_region(row) for row in by_region.to_dict("records")]
+    sentences += _for_how_many(own)
+    return sentences
+
+
+def _what(block: Block) -> str:
+    terms, n = block.terms, len(block.subjects)
+    people = "1 participant" if n == 1 else f"{n} participants"
+    return (
+        f"Table {block.name}: {people}, task {terms.task}, split {terms.split}, "
+        f"{len(block.entries[0].pictures)} test pictures, profile {terms.profile}, "
+        f"preprocessing {terms.preprocessing}, bids-recon {terms.version}."
+    )
+
+
+def _best(
+    rows: pd.DataFrame, pairs: pd.DataFrame, order: pd.DataFrame, roi: str
+) -> str:
+    metric = rows["metric"].iloc[0]
+    words, better = metric_words(metric)
+    rows = rows.sort_values("mean", ascending=better == "lower", kind="stable")
+    best = rows.iloc[0]
+    said = (
+        f"In {roi}, {best['recipe']} reaches {number(best['mean'])} "
+        f"({_interval(best)}) in {words[0].lower()}{words[1:]}; chance is "
+        f"{number(best['chance'])}."
+    )
+    if len(rows) < 2:
+        return said
+    second = rows.iloc[1]["recipe"]
+    a, b = sorted((best["recipe"], second))
+    own = pairs[(pairs["a"] == a) & (pairs["b"] == b) & (pairs["within"] == roi)]
+    if len(own):
+        row = own.iloc[0]
+        if row["better"] == "neither":
+            said += (
+                f" It cannot be told from {second}: the difference of {a} minus {b} is "
+                f"{number(row['difference'])} ({_interval(row)})."
+            )
+        else:
+            said += (
+                f" It is better than {second} by {number(abs(row['difference']))} "
+                f"(difference of {a} minus {b}, {_interval(row)})."
+            )
+    chance = order.loc[order["recipe"] == best["recipe"], "p_best"]
+    if len(chance):
+        said += f" It is the best in {chance.iloc[0]:.0%} of the bootstrap's draws."
+    return said
+
+
+def _interval(row: pd.Series | dict[str, object]) -> str:
+    low, high = number(row["ci_low"]), number(row["ci_high"])
+    if "n/a" in (low, high):
+        return "no interval"
+    return f"95 % interval {low} to {high}, over {row['over']}"
+
+
+def _region(row: dict[str, object]) -> str:
+    words = metric_words(str(row["metric"]))[0]
+    pair = f"{row['a']} minus {row['b']} is {number(row['difference'])}"
+    said = f"With {row['within']}, {words[0].lower()}{words[1:]} of {pair} "
+    said += f"({_interval(row)}): "
+    if row["better"] == "neither":
+        return said + "the regions cannot be told apart."
+    return said + f"{row[str(row['better'])]} is better."
+
+
+def _for_how_many(scores: pd.DataFrame) -> list[str]:
+    sentences = []
+    for row in scores.to_dict("records"):
+        if pd.isna(row["n_significant"]):
+            continue
+        n, k = int(row["n_participants"]), int(row["n_significant"])
+        sentences.append(
+            f"{row['recipe']} on {row['roi']} is above chance (p < {ALPHA}) in {k} of "
+            f"{n} participants; most likely {row['prevalence']:.0%} of people show "
+            f"this (95 % interval {row['prevalence_low']:.0%} to "
+            f"{row['prevalence_high']:.0%}, Bayesian prevalence)."
+        )
+    n = int(scores["n_participants"].max()) if len(scores) else 0
+    if 0 < n < 5:
+        sentences.append(
+            f"That most people show it cannot be claimed from {n} participants by a "
+            f"test: no p-value can be below {lowest_p_of_a_majority(n):.3g}. Such a "
+            "claim needs five."
+        )
+    return sentences
