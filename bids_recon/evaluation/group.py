@@ -80,16 +80,6 @@ def _over_one(values: np.ndarray, mean: float, over: str) -> Interval:
     return Interval(mean, mean - reach, mean + reach, over)
 
 
-def interval_over_participants(means: np.ndarray) -> Interval:
-    """Return the mean over participants who saw other pictures, with its interval.
-
-    Parameters
-    ----------
-    means : array of shape (n_participants,)
-    """
-    return _over_one(means, float(means.mean()), "participants")
-
-
 @dataclass(frozen=True)
 class Prevalence:
     """In how many people an effect is.

@@ -40,7 +40,8 @@ def answers(
             sentences.append(_best(rows, pairs, order[order["roi"] == roi], roi))
     by_region = pairs[pairs["compared"] == "roi"]
     sentences += [_region(row) for row in by_region.to_dict("records")]
-    sentences += _for_how_many(own)
+    best = own.sort_values("mean", ascending=metric_words(metric)[1] == "lower")
+    sentences += _for_how_many(best.drop_duplicates("roi").sort_values("roi"))
     return sentences
 
 
@@ -72,21 +73,30 @@ def _best(
     a, b = sorted((best["recipe"], second))
     own = pairs[(pairs["a"] == a) & (pairs["b"] == b) & (pairs["within"] == roi)]
     if len(own):
-        row = own.iloc[0]
+        row = _first_minus_second(own.iloc[0], best["recipe"], better)
+        found = f"{number(row['difference'])} ({_interval(row)})"
         if row["better"] == "neither":
             said += (
-                f" It cannot be told from {second}: the difference of {a} minus {b} is "
-                f"{number(row['difference'])} ({_interval(row)})."
+                f" It cannot be told from {second}, from which it differs by {found}."
             )
         else:
-            said += (
-                f" It is better than {second} by {number(abs(row['difference']))} "
-                f"(difference of {a} minus {b}, {_interval(row)})."
-            )
+            said += f" It is better than {second} by {found}."
     chance = order.loc[order["recipe"] == best["recipe"], "p_best"]
     if len(chance):
         said += f" It is the best in {chance.iloc[0]:.0%} of the bootstrap's draws."
     return said
+
+
+def _first_minus_second(row: pd.Series, best: str, better: str) -> dict[str, object]:
+    """Return a difference so that it is above 0 where the best has better scores."""
+    sign = (1 if row["a"] == best else -1) * (1 if better == "higher" else -1)
+    ends = sorted(sign * row[name] for name in ("ci_low", "ci_high"))
+    return {
+        **row,
+        "difference": sign * row["difference"],
+        "ci_low": ends[0],
+        "ci_high": ends[1],
+    }
 
 
 def _interval(row: pd.Series | dict[str, object]) -> str:
