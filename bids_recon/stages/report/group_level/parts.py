@@ -24,6 +24,9 @@ from bids_recon.stages.report.group_level.rows import (
     what_differs,
 )
 
+MOST_PAIRS = 12
+"""Of more differences than these, those of the best alone are drawn."""
+
 Writer = Callable[[Path], object]
 
 
@@ -158,6 +161,7 @@ def _difference_figures(
             ]
             if rows.empty:
                 continue
+            rows = _few(rows, better)
             figure = group_figures.differences(rows, words)
             label = f"{block.name}{kind}"
             figures[label] = figure
@@ -167,9 +171,30 @@ def _difference_figures(
     note = (
         "Differences are paired over the same test pictures. Dots: participants, with "
         "95 % intervals over pictures. Diamonds: the group, with 95 % intervals over "
-        "participants and pictures. All metrics are in group_differences.tsv."
+        "participants and pictures. Of many pairs, those with the best are drawn; all "
+        "pairs and metrics are in group_differences.tsv."
     )
     return (paragraph(note, "caption") + text if text else ""), figures
+
+
+def _few(rows: pd.DataFrame, better: str) -> pd.DataFrame:
+    """Keep the pairs with the best one of each kind, where there are too many pairs."""
+    group = rows[rows["subject"] == "all"]
+    if len(group) <= MOST_PAIRS:
+        return rows
+    kept = []
+    for _, own in rows.groupby("within", sort=False):
+        pairs = own[own["subject"] == "all"]
+        sign = 1 if better == "higher" else -1
+        gains = pd.concat(
+            [
+                pairs.set_index("a")["difference"] * sign,
+                pairs.set_index("b")["difference"] * -sign,
+            ]
+        )
+        best = gains.groupby(level=0).sum().idxmax()
+        kept.append(own[(own["a"] == best) | (own["b"] == best)])
+    return pd.concat(kept)
 
 
 def _rank_figures(
