@@ -41,6 +41,7 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/lss.py
 	$(BIN)/python tests/benchmarks/identification.py
 	$(BIN)/python tests/benchmarks/startup.py
+	$(BIN)/python tests/benchmarks/coverage.py
 	$(BIN)/python tests/benchmarks/sparse_logistic.py
 	$(BIN)/python tests/benchmarks/bayes.py
 	$(BIN)/python tests/benchmarks/unseen_patterns.py
