@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from group_tables import write_group, write_participant
 
+from bids_recon.evaluation.profiles import read_profile
+from bids_recon.evaluation.published import published
 from bids_recon.stages.report.group_level.rows import (
     comparable,
     read_entries,
@@ -247,6 +249,44 @@ class TestBadTables:
         group()
         assert "<script>x" not in page(out)
         assert r"\_\&" in (out / "group_scores.tex").read_text()
+
+
+class TestPublished:
+    def write(self, tmp_path, name, profile):
+        out = write_group(tmp_path / "out", 1, {"alpha": 0.8})
+        for path in out.glob("sub-01/recon/*"):
+            path.unlink()
+        scores = {"alexnet2_two_way": np.full(30, 0.8), "ssim": np.full(30, 0.4)}
+        write_participant(out, "01", "alpha", "V1", scores, profile=profile)
+        path = tmp_path / "data" / "dataset_description.json"
+        path.write_text(json.dumps({"Name": name, "BIDSVersion": "1.10.0"}))
+        return out
+
+    def test_they_stand_beside_ours_under_the_same_profile(self, tmp_path, group):
+        out = self.write(tmp_path, "Natural Scenes Dataset", "mindeye-1")
+        group()
+        text = page(out)
+        assert "Brain-IT" in text
+        # MindEye's AlexNet(2) is 92.8 %, Brain-Diffuser's 94.4 and not 94.2 %.
+        assert "<td>0.928</td>" in text
+        assert "<td>0.944</td>" in text
+        assert "<td>0.942</td>" not in text
+
+    @pytest.mark.parametrize(
+        ("name", "profile"),
+        [("Natural Scenes Dataset", "bids-recon-1"), ("Faces", "mindeye-1")],
+    )
+    def test_else_they_do_not(self, tmp_path, group, name, profile):
+        out = self.write(tmp_path, name, profile)
+        group()
+        assert "Brain-IT" not in page(out)
+
+    @pytest.mark.parametrize("table", published().tables, ids=lambda t: t.profile)
+    def test_their_metrics_are_those_of_the_profile(self, table):
+        metrics = [spec.name for spec in read_profile(table.profile).metrics]
+        for row in table.rows:
+            assert set(row.values) <= set(metrics)
+            assert all(0 < value <= 1 for value in row.values.values())
 
 
 def test_many_participants(tmp_path, group):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bids_recon.dataset.descriptions import read_description
+from bids_recon.evaluation.published import published_beside
 from bids_recon.reports import group_figures
 from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import bullet_list, metric_words, number, paragraph
@@ -66,6 +68,9 @@ def page_parts(
             for kind in ("svg", "pdf"):
                 path = folder / f"desc-{name}{label}_group.{kind}"
                 parts[path] = group_figures.writer(figure, kind)
+    text = _published(settings, blocks, tables["group_scores"])
+    if text:
+        html("published", text)
     html("table", _whole_table(tables["group_scores"]))
     html("read", _participants(output_dir, blocks))
     cited = {
@@ -215,6 +220,49 @@ def _rank_figures(
         "bootstrap over participants and pictures for all recipes."
     )
     return (paragraph(note, "caption") + text if text else ""), figures
+
+
+def _published(settings: Settings, blocks: list[Block], scores: pd.DataFrame) -> str:
+    """Return what papers report under the profile of each block, beside our scores."""
+    name = str((read_description(settings.bids_dir) or {}).get("Name", ""))
+    text = ""
+    for block in blocks:
+        profile = block.terms.profile.rpartition("-")[0]
+        for table in published_beside(name, profile):
+            own = scores[scores["table"] == block.name]
+            rows = [
+                (
+                    f"{recipe}, {roi} (this run)",
+                    *(
+                        _value(dict(zip(part["metric"], part["mean"], strict=True)), m)
+                        for m in block.metrics
+                    ),
+                )
+                for (recipe, roi), part in own.groupby(["recipe", "roi"])
+            ]
+            rows += [
+                (row.paper, *(_value(row.values, m) for m in block.metrics))
+                for row in table.rows
+            ]
+            heads = [
+                metric_words(m)[0] + (" ↑" if metric_words(m)[1] == "higher" else " ↓")
+                for m in block.metrics
+            ]
+            note = (
+                f"Published values are of {table.dataset}, participants "
+                f"{table.participants}, {table.test_set}; from: {table.where}. This "
+                f"run: {len(block.subjects)} participants, "
+                f"{len(block.entries[0].pictures)} test pictures."
+            )
+            text += _title(block, blocks) + paragraph(note, "caption")
+            text += (
+                f'<div class="sortable">{html_table(("Method", *heads), rows)}</div>'
+            )
+    return text
+
+
+def _value(values: Mapping[str, float], metric: str) -> str:
+    return number(values[metric]) if metric in values else "n/a"
 
 
 def _whole_table(scores: pd.DataFrame) -> str:
