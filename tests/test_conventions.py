@@ -187,6 +187,14 @@ def test_kinds_that_no_convention_knows_are_counted(tmp_path):
     assert NA not in events.trials["stimulus"].tolist()
 
 
+def test_a_kind_that_is_the_pictures_name_is_none(tmp_path):
+    rows = [(name, f"shapes/{name}.png") for name in ("plus", "frame") * 2]
+    columns = ["trial_type", "stim_file"]
+    events = read_events(write(tmp_path / "e.tsv", columns, *rows))
+    assert len(events.trials) == 4
+    assert not events.unclear
+
+
 def test_pictures_of_fixation_are_no_trials(tmp_path):
     rows = [("a.png",), ("placeholders/fixation.png",), ("b.png",), ("blank.jpg",)]
     events = read_events(write(tmp_path / "e.tsv", ["stim_file"], *rows))

@@ -217,11 +217,14 @@ class Convention(Table):
         return roles.mask(self.unknown(table), "rest")
 
     def untold(self, table: pd.DataFrame, column: str) -> pd.Series:
-        """Return what the kind column says of rows that no rule of kinds fits."""
+        """Return what the kind column says of rows that no rule fits.
+
+        Where it says the picture's own name, it says nothing of the kind.
+        """
         kind = kind_column(table, column)
         if kind is None or self.values:
             return pd.Series(dtype=object)
-        fits = pd.Series(False, index=table.index)
+        fits = table[kind].map(_stem) == table[column].map(_stem)
         for rule in self.roles:
             fits |= matching(table, rule.where, column)
         return table.loc[~fits & table[column].notna(), kind].dropna()
