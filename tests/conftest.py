@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from toys import write_toys
 
-from bids_recon import cli
+from bids_recon import cli, import_command
 from bids_recon.simulate.dataset import Experiment, simulate_dataset
 
 
@@ -62,6 +62,17 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
 
     def call(*arguments: object) -> tuple[int, str]:
         status = cli.main([str(argument) for argument in arguments])
+        return status, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def imports(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Run ``bids-recon-import`` in this process; its status and what it said."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        status = import_command.main([str(argument) for argument in arguments])
         return status, capsys.readouterr().err
 
     return call

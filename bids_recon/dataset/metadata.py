@@ -13,7 +13,10 @@ SHORTEST, LONGEST = 0.01, 60.0
 """Seconds that a volume takes. More would be milliseconds, or no fMRI."""
 
 READ = ("RepetitionTime", "StartTime")
-"""The keys that are read; all others may hold anything."""
+"""The keys that are read of BOLD; all others may hold anything."""
+
+SCALE = "ScaleFactor"
+"""The key that is read of single-trial responses."""
 
 
 class BoldMetadata(Table):
@@ -30,6 +33,32 @@ class BoldMetadata(Table):
 
     RepetitionTime: Annotated[float, Field(ge=SHORTEST, le=LONGEST)] | None = None
     StartTime: Annotated[float, Field(ge=0, le=LONGEST)] | None = None
+
+
+class ResponseMetadata(Table):
+    """How single-trial responses that exist are to be read.
+
+    Parameters
+    ----------
+    ScaleFactor : float
+        What values are multiplied by to be in their units, as where a release has whole
+        numbers that its header does not scale.
+    """
+
+    ScaleFactor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+
+def read_scale(run: Run) -> float:
+    """Return what the values of single-trial responses are multiplied by.
+
+    Raises
+    ------
+    UserError
+        If the sidecar holds no number above 0 there.
+    """
+    given = {key: run.metadata[key] for key in (SCALE,) if key in run.metadata}
+    where = f"{run.bold}, its sidecar"
+    return checked(ResponseMetadata, given, where, Status.BAD_DATA).ScaleFactor
 
 
 def read_times(run: Run, header: nib.Nifti1Header) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from bids_recon.dataset.images import (
     volumes_image,
     voxel_positions,
 )
+from bids_recon.dataset.metadata import read_scale
 from bids_recon.dataset.sidecar import Record, Sidecar, sidecar_path
 from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.datatypes import Responses, Trials
@@ -140,6 +141,7 @@ def responses_stage(plan: Plan, index: int, variant: Variant) -> Result:
             "repetition_time": run.repetition_time,
             "start_time": run.start_time,
             "trials": sha256(table_text(run.trials).encode()).hexdigest(),
+            **({"scale": read_scale(run.run)} if run.run.given else {}),
         },
         inputs=plan.checksums([path for path in paths if path is not None]),
         seed=plan.settings.seed,
@@ -160,6 +162,8 @@ def responses_stage(plan: Plan, index: int, variant: Variant) -> Result:
 def _estimate(run: RunPlan, variant: Variant, files: ResponseFiles) -> list[str]:
     mask, image = _brain_mask(run)
     bold = read_volumes(run.run.bold, mask)
+    if run.run.given:
+        bold *= np.float32(read_scale(run.run))
     name = run.run.name
     notes = []
     usable = np.isfinite(bold).all(axis=0)

@@ -1,0 +1,214 @@
+"""Made-up releases that are not BIDS, with the keys, dtypes and orders of the real.
+
+Each is written with what wrote the real one where that runs here (pandas and PyTables
+for THINGS-fMRI, bdpy for BData), and its responses are pictures through random weights.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy.io import savemat
+from sklearn.datasets import load_digits
+
+GRID = (9, 8, 7)
+AFFINE = np.array(
+    [[1.8, 0, 0, -7.2], [0, 1.8, 0, -6.3], [0, 0, 1.8, -5.4], [0, 0, 0, 1.0]]
+)
+
+
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
+
+
+def validator_errors(folder: Path) -> list[dict]:
+    """Return what the official validator calls an error."""
+    done = subprocess.run(
+        [VALIDATOR, "--json", folder], capture_output=True, text=True, check=False
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    return [issue for issue in issues if issue["severity"] == "error"]
+
+
+def digits(n: int, seed: int = 0) -> np.ndarray:
+    """Return pictures (n, 8, 8) in [0, 1], no two equal."""
+    images = load_digits().images / 16
+    return images[np.random.default_rng(seed).permutation(len(images))[:n]]
+
+
+def responses(
+    pictures: np.ndarray, n_voxels: int, noise: float = 0.5, seed: int = 1
+) -> np.ndarray:
+    """Return (n, n_voxels): pictures through random weights, about 1 in size."""
+    rng = np.random.default_rng(seed)
+    flat = pictures.reshape(len(pictures), -1)
+    flat = (flat - flat.mean(axis=0)) / (flat.std() or 1)
+    weights = rng.normal(size=(flat.shape[1], n_voxels)) / np.sqrt(flat.shape[1])
+    return flat @ weights + noise * rng.normal(size=(len(flat), n_voxels))
+
+
+def save(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    """Write a NIfTI file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.to_filename(path)
+    return path
+
+
+@dataclass(frozen=True)
+class Nsd:
+    """A made-up Natural Scenes Dataset, and what is in it."""
+
+    folder: Path
+    ordering: np.ndarray
+    pictures: np.ndarray
+    betas: dict[tuple[int, int], np.ndarray]
+    mask: np.ndarray
+    visual: np.ndarray
+    brick: np.ndarray
+
+
+NSD_SIDE = 8
+"""Of the made-up pictures; the real ones have 425 pixels."""
+
+
+def make_nsd(
+    folder: Path,
+    subjects: tuple[int, ...] = (2,),
+    sessions: tuple[int, ...] = (1, 2),
+    hdf5: bool = True,
+    flips: tuple[int, ...] = (),
+    n_repeated: int = 160,
+    grid: tuple[int, int, int] = GRID,
+) -> Nsd:
+    """Write betas as NIfTI and HDF5, the design, regions, behaviour and pictures.
+
+    Of the pictures of the sessions, so few differ that decoders can learn them.
+    """
+    rng = np.random.default_rng(5)
+    ordering = rng.permutation(np.repeat(np.arange(1, 10001), 3))
+    # Of the first sessions, a few pictures, of which every fifth is shared.
+    few = rng.permutation(
+        np.r_[
+            np.arange(1, 1001)[: n_repeated // 5],
+            np.arange(1001, 10001)[: n_repeated - n_repeated // 5],
+        ]
+    )
+    n_first = 750 * max(sessions)
+    ordering[:n_first] = np.resize(few, n_first)
+    ordering[:n_first] = rng.permutation(ordering[:n_first])
+    images = np.stack([1 + rng.permutation(73000)[:10000] for _ in range(8)]).astype(
+        np.uint32
+    )
+    images[:, :1000] = images[0, :1000]
+    design = folder / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    design.parent.mkdir(parents=True)
+    pattern = np.zeros((40, 12, 75), dtype=np.uint8)
+    for run in range(12):
+        pattern[:, run, : 63 - run % 2] = 1
+    savemat(
+        design,
+        {
+            "masterordering": ordering[None].astype(np.uint16),
+            "subjectim": images,
+            "sharedix": images[:1, :1000],
+            "stimpattern": pattern,
+        },
+    )
+    shown = {
+        (s, n): images[s - 1, ordering[(n - 1) * 750 : n * 750] - 1]
+        for s in subjects
+        for n in sessions
+    }
+    brick = _nsd_pictures(folder, np.unique(np.concatenate(list(shown.values()))))
+    mask = np.zeros(grid, dtype=bool)
+    mask[1:-1, 1:-1, 1:-1] = True
+    mask[1, 1, 1] = False  # no two flips alike
+    visual = np.zeros(grid, dtype=np.int16)
+    visual[2:-2, 2:5, 2:4] = 1
+    visual[2:-2, 2:5, 4] = 2
+    visual[0] = -1
+    betas = {}
+    for subject in subjects:
+        _nsd_participant(folder, subject, mask, visual)
+        _nsd_behaviour(folder, subject, sessions, shown)
+        for session in sessions:
+            own = brick[shown[subject, session] - 1] / 255
+            values = responses(own[..., 0], int(mask.sum()), seed=subject)
+            values = (values * 300).astype(np.int16)
+            betas[subject, session] = values
+            _nsd_session(folder, subject, session, values, mask, hdf5, flips)
+    return Nsd(folder, ordering, images, betas, mask, visual, brick)
+
+
+def _nsd_pictures(folder: Path, numbers: np.ndarray) -> np.ndarray:
+    path = folder / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+    path.parent.mkdir(parents=True)
+    brick = np.zeros((73000, NSD_SIDE, NSD_SIDE, 3), dtype=np.uint8)
+    drawn = np.resize(digits(1700), (len(numbers), 8, 8))
+    brick[numbers - 1] = (drawn[..., None] * 255).astype(np.uint8)
+    with h5py.File(path, "w") as file:
+        file["imgBrick"] = brick
+    return brick
+
+
+def _nsd_participant(
+    folder: Path, subject: int, mask: np.ndarray, visual: np.ndarray
+) -> None:
+    own = folder / f"nsddata/ppdata/subj{subject:02d}/func1pt8mm"
+    save(own / "brainmask.nii.gz", mask.astype(np.int16))
+    save(own / "roi/prf-visualrois.nii.gz", visual)
+    save(own / "roi/nsdgeneral.nii.gz", np.where(visual > 0, 1, visual))
+    save(own / "roi/lh.prf-visualrois.nii.gz", visual)
+    labels = folder / f"nsddata/freesurfer/subj{subject:02d}/label"
+    labels.mkdir(parents=True)
+    (labels / "prf-visualrois.mgz.ctab").write_text("0 Unknown\n1 V1v\n2 V1d\n")
+    (labels / "nsdgeneral.mgz.ctab").write_text("0 Unknown\n1 nsdgeneral\n")
+    ncsnr = np.where(mask, 0.4, 0).astype(np.float32)
+    betas = folder / f"nsddata_betas/ppdata/subj{subject:02d}/func1pt8mm"
+    save(betas / "betas_fithrf_GLMdenoise_RR/ncsnr.nii.gz", ncsnr)
+
+
+def _nsd_behaviour(
+    folder: Path,
+    subject: int,
+    sessions: tuple[int, ...],
+    shown: dict[tuple[int, int], np.ndarray],
+) -> None:
+    rows = [
+        {"SUBJECT": subject, "SESSION": session, "RUN": 1, "TRIAL": 1, "73KID": number}
+        for session in sessions
+        for number in shown[subject, session]
+    ]
+    path = folder / f"nsddata/ppdata/subj{subject:02d}/behav/responses.tsv"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(path, sep="\t", index=False)
+
+
+def _nsd_session(
+    folder: Path,
+    subject: int,
+    session: int,
+    values: np.ndarray,
+    mask: np.ndarray,
+    hdf5: bool,
+    flips: tuple[int, ...],
+) -> None:
+    own = folder / (
+        f"nsddata_betas/ppdata/subj{subject:02d}/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+    )
+    data = np.zeros((*mask.shape, 750), dtype=np.int16)
+    data[mask] = values.T
+    save(own / f"betas_session{session:02d}.nii.gz", data)
+    mean = data.astype(np.float32).mean(axis=3)
+    save(own / f"meanbeta_session{session:02d}.nii.gz", mean)
+    if hdf5:
+        with h5py.File(own / f"betas_session{session:02d}.hdf5", "w") as file:
+            turned = np.flip(data, flips) if flips else data
+            file.create_dataset("betas", data=turned.T, chunks=(750, 1, 1, 1))
