@@ -69,12 +69,13 @@ class Bucket:
             skip_instance_cache=True,
             use_listings_cache=False,
             config_kwargs={
-                "retries": {"max_attempts": 2, "mode": "standard"},
+                "retries": {"total_max_attempts": 1, "mode": "standard"},
                 "connect_timeout": 20,
                 "read_timeout": 60,
             },
         )
-        self._fs.retries = 2
+        # It is asked again here, where all kinds of failures are seen.
+        self._fs.retries = 1
 
     def where(self, key: str) -> str:
         """Return the address of a file, for messages."""

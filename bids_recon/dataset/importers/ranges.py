@@ -6,7 +6,7 @@ from collections.abc import Sequence
 PIECE = 8 << 20
 """Bytes of a file that are asked for at once."""
 
-WASTE = 0.05
+WASTE = 0.03
 """Of the bytes needed, how many more are read where that saves requests."""
 
 Range = tuple[int, int]
