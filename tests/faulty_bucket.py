@@ -1,7 +1,7 @@
 """A real server of S3 in this process, and a proxy before it that makes mistakes."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -44,12 +44,17 @@ class Proxy:
         self.sent: dict[str, int] = {}
         # What happens to a request for a key that ends so, once.
         self.faults: list[tuple[str, str | Callable[[], None]]] = []
-        # What is refused from now on.
-        self.forbidden = ""
+        # Whether all is refused.
+        self.forbidden = False
+
+    def count(self, key: str, n_bytes: int) -> None:
+        """Note that bytes of a key were sent."""
+        with self.lock:
+            self.sent[key] = self.sent.get(key, 0) + n_bytes
 
     def fault_for(self, key: str) -> str | Callable[[], None]:
         """Return what is to go wrong with a request; nothing, mostly."""
-        if self.forbidden and key.endswith(self.forbidden):
+        if self.forbidden:
             return "forbid"
         with self.lock:
             for number, (end, fault) in enumerate(self.faults):
@@ -67,8 +72,13 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def handle(self) -> None:
+        # Who asks may have left.
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_HEAD(self) -> None:
-        if self.server.proxy.forbidden == "*":
+        if self.server.proxy.forbidden:
             self.refuse(403, "AccessDenied")
         else:
             self.answer(*self.ask())
@@ -77,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         key = self.path.split("?")[0].removeprefix(f"/{BUCKET}").strip("/")
         fault = (
             "forbid"
-            if self.server.proxy.forbidden == "*"
+            if self.server.proxy.forbidden
             else self.server.proxy.fault_for(key)
         )
         if callable(fault):

@@ -14,6 +14,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.io import savemat
 from sklearn.datasets import load_digits
 
@@ -85,6 +86,7 @@ def make_nsd(
     hdf5: bool = True,
     flips: tuple[int, ...] = (),
     n_repeated: int = 160,
+    chunked: bool = False,
     grid: tuple[int, int, int] = GRID,
 ) -> Nsd:
     """Write betas as NIfTI and HDF5, the design, regions, behaviour and pictures.
@@ -126,7 +128,8 @@ def make_nsd(
         for s in subjects
         for n in sessions
     }
-    brick = _nsd_pictures(folder, np.unique(np.concatenate(list(shown.values()))))
+    numbers = np.unique(np.concatenate(list(shown.values())))
+    brick = _nsd_pictures(folder, numbers, chunked)
     mask = np.zeros(grid, dtype=bool)
     mask[1:-1, 1:-1, 1:-1] = True
     mask[1, 1, 1] = False  # no two flips alike
@@ -147,14 +150,21 @@ def make_nsd(
     return Nsd(folder, ordering, images, betas, mask, visual, brick)
 
 
-def _nsd_pictures(folder: Path, numbers: np.ndarray) -> np.ndarray:
+def _nsd_pictures(folder: Path, numbers: np.ndarray, chunked: bool) -> np.ndarray:
     path = folder / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
     path.parent.mkdir(parents=True)
     brick = np.zeros((73000, NSD_SIDE, NSD_SIDE, 3), dtype=np.uint8)
     drawn = np.resize(digits(1700), (len(numbers), 8, 8))
     brick[numbers - 1] = (drawn[..., None] * 255).astype(np.uint8)
     with h5py.File(path, "w") as file:
-        file["imgBrick"] = brick
+        if chunked:
+            own = file.create_dataset(
+                "imgBrick", brick.shape, np.uint8, chunks=(1, *brick.shape[1:])
+            )
+            for number in numbers:
+                own[number - 1] = brick[number - 1]
+        else:
+            file["imgBrick"] = brick
     return brick
 
 
@@ -212,3 +222,110 @@ def _nsd_session(
         with h5py.File(own / f"betas_session{session:02d}.hdf5", "w") as file:
             turned = np.flip(data, flips) if flips else data
             file.create_dataset("betas", data=turned.T, chunks=(750, 1, 1, 1))
+
+
+THINGS_GRID = (6, 5, 4)
+THINGS_AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Things:
+    """A made-up THINGS-fMRI, and what is in it."""
+
+    folder: Path
+    stimuli: Path
+    design: pd.DataFrame
+    values: np.ndarray
+    mask: np.ndarray
+
+
+def make_things(
+    folder: Path, n_sessions: int = 2, n_runs: int = 3, n_trials: int = 40
+) -> Things:
+    """Write the tables of responses, voxels and trials, the mask, and images of runs.
+
+    Every fourth trial shows one of ten test pictures.
+    """
+    rng = np.random.default_rng(8)
+    n = n_sessions * n_runs * n_trials
+    drawn = digits(n + 10)
+    picture = np.arange(n)
+    picture[::4] = n + rng.permutation(np.resize(np.arange(10), len(picture[::4])))
+    names = np.array([f"thing{i:04d}_{i % 12 + 1:02d}s.jpg" for i in range(n + 10)])
+    design = pd.DataFrame(
+        {
+            "trial_type": np.where(picture >= n, "test", "train"),
+            "session": np.repeat(np.arange(1, n_sessions + 1), n_runs * n_trials),
+            "run": np.tile(np.repeat(np.arange(1, n_runs + 1), n_trials), n_sessions),
+            "subject_id": 1,
+            "trial_id": np.arange(n),
+            "stimulus": names[picture],
+            "concept": [name.split("_")[0] for name in names[picture]],
+        }
+    )
+    stimuli = folder / "object_images"
+    for name, pixels in zip(names, drawn, strict=True):
+        path = stimuli / name.split("_")[0] / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(path, quality=95)
+    mask = np.zeros(THINGS_GRID, dtype=bool)
+    mask[1:, 1:, :3] = True
+    values = responses(drawn[picture], int(mask.sum())).astype(np.float32)
+    _things_tables(folder, design, values, mask)
+    _things_runs(folder, design, values, mask, rng)
+    return Things(folder, stimuli, design, values, mask)
+
+
+def _things_tables(
+    folder: Path, design: pd.DataFrame, values: np.ndarray, mask: np.ndarray
+) -> None:
+    csv = folder / "betas_csv"
+    csv.mkdir()
+    n_voxels = int(mask.sum())
+    frame = pd.DataFrame(values.T, columns=range(len(values)))
+    frame.insert(0, "voxel_id", np.arange(n_voxels))
+    frame.to_hdf(csv / "sub-01_ResponseData.h5", key="ResponseData")
+    design.to_csv(csv / "sub-01_StimulusMetadata.csv", index=False)
+    places = np.argwhere(mask)
+    half = (np.arange(n_voxels) < n_voxels // 2).astype(int)
+    voxels = pd.DataFrame(
+        {
+            "voxel_id": np.arange(n_voxels),
+            "subject_id": 1,
+            "voxel_x": places[:, 0],
+            "voxel_y": places[:, 1],
+            "voxel_z": places[:, 2],
+            "nc_singletrial": np.linspace(0, 60, n_voxels),
+            "nc_testset": np.linspace(0, 90, n_voxels),
+            "prf-size": np.linspace(0, 3, n_voxels),
+            "V1": half,
+            "lFFA": 1 - half,
+            "LO1 (prf)": half,
+            "glasser-V1": np.r_[1, half[1:]],
+        }
+    )
+    voxels.to_csv(csv / "sub-01_VoxelMetadata.csv", index=False)
+    path = folder / "brainmasks/sub-01_space-T1w_brainmask.nii.gz"
+    save(path, mask.astype(np.uint8), THINGS_AFFINE)
+
+
+def _things_runs(
+    folder: Path,
+    design: pd.DataFrame,
+    values: np.ndarray,
+    mask: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    for (session, run), own in design.groupby(["session", "run"]):
+        names, rows = list(own["stimulus"]), list(own.index)
+        for catch in (5, 17):
+            names.insert(catch, f"catch{catch}.jpg")
+            rows.insert(catch, -1)
+        data = np.zeros((*mask.shape, len(rows)), dtype=np.float32)
+        noise = rng.normal(size=values.shape[1])
+        data[mask] = np.array([values[r] if r >= 0 else noise for r in rows]).T
+        stem = f"sub-01_ses-things{session:02d}_run-{run:02d}"
+        parent = folder / f"betas_vol/sub-01/ses-things{session:02d}"
+        save(parent / f"{stem}_betas.nii.gz", data, THINGS_AFFINE)
+        table = pd.DataFrame({"image_filename": names})
+        table.to_csv(parent / f"{stem}_conditions.tsv", sep="\t")

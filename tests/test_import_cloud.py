@@ -15,7 +15,7 @@ BETAS = "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 @pytest.fixture(scope="module")
 def nsd(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cloud") / "release"
-    return make_nsd(folder, sessions=(1, 2, 3))
+    return make_nsd(folder, sessions=(1, 2, 3), n_repeated=100, chunked=True)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_a_file_that_is_fetched_whole_goes_on_at_its_byte(
 
 
 def test_a_bucket_that_refuses_is_told(bucket, tmp_path, imports):
-    bucket.forbidden = "*"
+    bucket.forbidden = True
     status, said = imports("nsd", SOURCE, tmp_path / "bids")
     assert status == 66
     assert "nsd_expdesign.mat: access is refused (403" in said

@@ -1,5 +1,6 @@
 """A release in a bucket of S3, read by ranges, and kept where it is read whole."""
 
+import gc
 import io
 import logging
 import time
@@ -268,7 +269,15 @@ class _Ranges(io.RawIOBase):
         stop = min(self._at + len(buffer), self._size)
         if stop <= self._at:
             return 0
-        (block,) = self._bucket.read(self._key, [(self._at, stop)])
+        # h5py calls this and holds its lock. The thread that fetches must not collect
+        # garbage of h5py's meanwhile, which would wait for that lock for ever.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            (block,) = self._bucket.read(self._key, [(self._at, stop)])
+        finally:
+            if collects:
+                gc.enable()
         buffer[: len(block)] = block
         self._at = stop
         return len(block)
