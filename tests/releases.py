@@ -14,6 +14,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from bdpy import BData
 from PIL import Image
 from scipy.io import savemat
 from sklearn.datasets import load_digits
@@ -329,3 +330,120 @@ def _things_runs(
         save(parent / f"{stem}_betas.nii.gz", data, THINGS_AFFINE)
         table = pd.DataFrame({"image_filename": names})
         table.to_csv(parent / f"{stem}_conditions.tsv", sep="\t")
+
+
+GOD_GRID = (7, 6, 5)
+
+
+@dataclass(frozen=True)
+class God:
+    """A made-up file of Generic Object Decoding, and what is in it."""
+
+    file: Path
+    stimuli: Path
+    values: np.ndarray
+    places: np.ndarray
+
+
+def make_god(folder: Path, old: bool = False, indices: bool = False) -> God:
+    """Write BData with bdpy: 120 pictures once, 20 eight times, 10 imagined."""
+    rng = np.random.default_rng(11)
+    drawn = digits(140)
+    names = [(1440764 + 37 * n, 1000 + 7 * n) for n in range(140)]
+    shown = np.r_[np.arange(120), np.tile(np.arange(120, 140), 8)]
+    numbers = np.array([names[n][0] + names[n][1] / 1e6 for n in shown])
+    imagined = np.array([names[n][0] for n in range(10)], dtype=float)
+    stimuli = folder / "images"
+    stimuli.mkdir(parents=True)
+    for (category, number), pixels in zip(names, drawn, strict=True):
+        path = stimuli / f"n{category:08d}_{number}.png"
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(path)
+    places = np.argwhere(rng.random(GOD_GRID) < 0.4)
+    places = places[np.lexsort(places.T)]  # the first index fastest
+    seen = responses(drawn[shown], len(places))
+    values = np.r_[seen, rng.normal(size=(10, len(places)))]
+    data = BData()
+    data.add(values, "VoxelData")
+    kind = np.r_[np.full(120, 1.0), np.full(160, 2.0), np.full(10, 3.0)]
+    data.add(kind[:, None], "DataType")
+    data.add(np.r_[numbers, imagined][:, None], "stimulus_id")
+    data.add(np.repeat(np.arange(1, 11), 29)[:, None].astype(float), "Run")
+    half = (places[:, 1] < 3).astype(float)
+    data.add_metadata("ROI_V1", half, "in V1", where="VoxelData")
+    data.add_metadata("ROI_VC", np.ones(len(places)), "all", where="VoxelData")
+    xyz = places * 3.0 - [10, 20, 5]
+    for axis, name in enumerate("xyz"):
+        data.add_metadata(f"voxel_{name}", xyz[:, axis], where="VoxelData")
+    for axis, name in enumerate("ijk" if indices else ""):
+        own = places[:, axis].astype(float)
+        data.add_metadata(f"voxel_{name}", own, where="VoxelData")
+    file = folder / "Subject3.h5"
+    data.save(str(file))
+    if old:
+        with h5py.File(file, "r+") as opened:
+            opened.move("dataset", "dataSet")
+            opened.move("metadata", "metaData")
+    return God(file, stimuli, values, places)
+
+
+@dataclass(frozen=True)
+class Miyawaki:
+    """A made-up Miyawaki 2008 as nilearn leaves it, and what is in it."""
+
+    folder: Path
+    patterns: dict[str, list[np.ndarray]]
+    mask: np.ndarray
+
+
+def make_miyawaki(folder: Path, n_random: int = 6, n_figure: int = 2) -> Miyawaki:
+    """Write runs of blocks: random patterns 3 volumes long, figures 6."""
+    rng = np.random.default_rng(13)
+    mask = np.zeros((6, 5, 4), dtype=bool)
+    mask[1:5, 1:5, 1:4] = True
+    weights = rng.normal(size=(100, int(mask.sum()))) / 10
+    figures = (rng.random((5, 100)) < 0.5).astype(int)
+    patterns: dict[str, list[np.ndarray]] = {}
+    for task, n_runs, length, n_blocks in (
+        ("random", n_random, 3, 22),
+        ("figure", n_figure, 6, 10),
+    ):
+        for run in range(1, n_runs + 1):
+            shown = (
+                (rng.random((n_blocks, 100)) < 0.5).astype(int)
+                if task == "random"
+                else figures[rng.permutation(np.resize(np.arange(5), n_blocks))]
+            )
+            patterns[f"{task}_run{run:02d}"] = list(shown)
+            rest = np.full((length, 100), -1)
+            rows = [rest]
+            for pattern in shown:
+                rows += [np.tile(pattern, (length, 1)), rest]
+            labels = np.concatenate(rows)
+            _miyawaki_run(folder, f"{task}_run{run:02d}", labels, mask, weights, rng)
+    save(folder / "mask/mask.nii.gz", mask.astype(np.int16))
+    for hemi, side in (("LH", slice(0, 3)), ("RH", slice(3, 6))):
+        for name, rows in (("V1d", slice(0, 3)), ("V1v", slice(3, 5))):
+            region = np.zeros_like(mask)
+            region[side, rows] = mask[side, rows]
+            save(folder / f"mask/{hemi}{name}.nii.gz", region.astype(np.int16))
+    save(folder / "bg.nii.gz", mask.astype(np.float32))
+    return Miyawaki(folder, patterns, mask)
+
+
+def _miyawaki_run(
+    folder: Path,
+    stem: str,
+    labels: np.ndarray,
+    mask: np.ndarray,
+    weights: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    (folder / "label").mkdir(parents=True, exist_ok=True)
+    np.savetxt(folder / f"label/data_{stem}_label.csv", labels, "%d", delimiter=",")
+    signal = np.where(labels[:, :1] >= 0, (labels - 0.5) @ weights, 0)
+    signal = np.r_[np.zeros((2, signal.shape[1])), signal[:-2]]  # two volumes late
+    drift = np.linspace(-20, 20, len(labels))[:, None]
+    noise = 2 * rng.normal(size=signal.shape)
+    data = np.zeros((*mask.shape, len(labels)), dtype=np.float32)
+    data[mask] = (800 + 16 * signal + drift + noise).T
+    save(folder / f"func/data_{stem}.nii.gz", data)
