@@ -147,7 +147,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path):
     np.save(path, {"betasmd": Evil(tmp_path / "ran")}, allow_pickle=True)
     assert pickle.loads(pickle.dumps(Evil(tmp_path / "proof"))) is None
     assert (tmp_path / "proof").exists()
-    with pytest.raises(UserError, match="this pickle would run .*touch|getattr"):
+    with pytest.raises(UserError, match="this pickle would run"):
         load_npy(path)
     assert not (tmp_path / "ran").exists()
 

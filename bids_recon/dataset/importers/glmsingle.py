@@ -7,6 +7,7 @@ using GLMsingle, eLife 11, e77599.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 

@@ -14,7 +14,7 @@ import pandas as pd
 from nilearn.signal import clean
 from PIL import Image
 
-from bids_recon.dataset.images import read_volumes
+from bids_recon.dataset.images import read_volume, read_volumes
 from bids_recon.dataset.importers.request import Request
 from bids_recon.dataset.importers.target import (
     About,
@@ -26,8 +26,8 @@ from bids_recon.dataset.importers.target import (
 from bids_recon.dataset.importers.volumes import (
     check_volumes,
     in_memory,
-    label_of,
     read_mask,
+    write_regions,
     writer,
 )
 from bids_recon.errors import Status, UserError, first_few
@@ -206,18 +206,30 @@ def blocks_of(
 
 
 def _write_anatomy(request: Request, target: Target, masks: dict[str, Path]) -> None:
+    """Link the brain mask, and write regions of both hemispheres, and of each."""
+    brain = masks["mask"]
+    image = target.path("anat", SUBJECT, SPACE, "desc-brain", suffix="mask.nii.gz")
+    describe = {"Description": "Voxels with responses.", "Type": "Brain"}
+    target.make(image, [Source.of(brain)], linked(brain, request.copy), describe)
+    mask, affine = read_mask(brain)
+    both: dict[str, np.ndarray] = {}
+    single: dict[str, np.ndarray] = {}
+    sources = [Source.of(brain)]
     for name, path in masks.items():
-        match = re.fullmatch(r"([LR])H(\w+)", name)
-        if name == "mask":
-            parts, describe = (SUBJECT, SPACE, "desc-brain"), {"Type": "Brain"}
-        elif match:
-            label = label_of(match.group(2))
-            parts = (SUBJECT, f"hemi-{match.group(1)}", SPACE, f"label-{label}")
-            describe = {"Type": "ROI"}
-        else:
+        match = re.fullmatch(r"[LR]H(\w+)", name)
+        if match is None:
             continue
-        image = target.path("anat", *parts, suffix="mask.nii.gz")
-        target.make(image, [Source.of(path)], linked(path, request.copy), describe)
+        values, _ = read_volume(path)
+        if values.shape != mask.shape:
+            raise UserError(
+                f"{path}: its grid {values.shape} is not that of mask.nii.gz "
+                f"{mask.shape}."
+            )
+        single[name] = values[mask] > 0
+        region = match.group(1)
+        both[region] = both.get(region, False) | single[name]
+        sources.append(Source.of(path))
+    write_regions(target, (SUBJECT, SPACE), both | single, mask, affine, sources)
 
 
 def _write_run(
