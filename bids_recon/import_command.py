@@ -8,6 +8,7 @@ from importlib import import_module
 
 from bids_recon.cli import Parser, absolute_path
 from bids_recon.command import run_command
+from bids_recon.errors import Status, UserError
 
 FORMS = {
     "nsd": "Natural Scenes Dataset: its folder, or s3://natural-scenes-dataset",
@@ -112,6 +113,12 @@ def _run(arguments: Sequence[str]) -> int:
     logger.propagate = False
     try:
         getattr(import_module(module), name)(Request(**options))
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or options['source']}: cannot be read or written "
+            f"({error.strerror or error}). Check its permissions.",
+            Status.CANNOT_WRITE,
+        ) from error
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before[0])

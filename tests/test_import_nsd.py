@@ -1,5 +1,6 @@
 """NSD from its folder: what is made of it, and what is said where it is broken."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -152,6 +153,39 @@ def test_what_is_there_is_kept_and_what_is_missing_made(nsd, tmp_path, imports):
     assert "2 files written" in said
     assert {p: p.read_bytes() for p in before} == before
     assert statmap_of(tmp_path / "bids").stat().st_mtime_ns == stamp
+
+
+def test_voxels_of_another_region_need_a_dataset_of_their_own(nsd, tmp_path, imports):
+    options = ("nsd", nsd.folder, tmp_path / "bids", "--sessions")
+    assert imports(*options, "1", "--roi", "V1v")[0] == 0
+    assert imports(*options, "2", "--roi", "V1v")[0] == 0
+    status, said = imports(*options, "2", "--roi", "V1d")
+    assert status == 73
+    assert "an earlier import kept other voxels (Voxels of V1v" in said
+    status, said = imports(*options, "2")
+    assert status == 73
+
+
+def test_files_are_copied_where_that_is_asked(nsd, tmp_path, imports):
+    options = ("nsd", nsd.folder, tmp_path / "bids", "--sessions", "1", "--copy")
+    assert imports(*options)[0] == 0
+    image = statmap_of(tmp_path / "bids")
+    assert not image.is_symlink()
+    assert (
+        image.read_bytes()
+        == next(nsd.folder.rglob("betas_session01.nii.gz")).read_bytes()
+    )
+
+
+def test_a_scale_that_is_none_is_told(nsd, tmp_path, imports, run):
+    imports("nsd", nsd.folder, tmp_path / "bids", "--sessions", "1")
+    image = statmap_of(tmp_path / "bids")
+    sidecar = image.with_name(image.name.replace(".nii.gz", ".json"))
+    data = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**data, "ScaleFactor": -2}))
+    status, said = run(tmp_path / "bids", tmp_path / "out", "participant")
+    assert status == 65
+    assert "ScaleFactor: expected" in said
 
 
 def test_dry_run_writes_nothing(nsd, tmp_path, imports):

@@ -23,6 +23,7 @@ from bids_recon.dataset.importers.target import (
     link_pictures,
 )
 from bids_recon.dataset.importers.volumes import (
+    kept_voxels,
     union,
     write_mask,
     write_regions,
@@ -317,7 +318,8 @@ def _import_participant(
     mask = grid.mask.copy()
     mask[grid.mask] = kept
     parts = (subject, SPACE)
-    write_mask(target, parts, mask, grid.affine, sources, "Voxels with responses.")
+    what = kept_voxels(request.regions)
+    write_mask(target, parts, mask, grid.affine, sources, what)
     in_order = {name: own[grid.order] for name, own in regions.items()}
     write_regions(target, parts, in_order, grid.mask, grid.affine, sources)
     for task, data in files.items():

@@ -29,6 +29,7 @@ from bids_recon.dataset.importers.target import (
 )
 from bids_recon.dataset.importers.volumes import (
     check_volumes,
+    kept_voxels,
     read_mask,
     write_mask,
     writer,
@@ -281,7 +282,7 @@ def _write(
         order = np.argsort(np.lexsort(np.argwhere(mask).T))
     sources = [Source.of(betas.path)]
     parts = (subject, SPACE)
-    write_mask(target, parts, mask, affine, sources, "Voxels that have betas.")
+    write_mask(target, parts, mask, affine, sources, kept_voxels(()))
     for session, rows in _by_session(request, table).items():
         own = () if session is None else (f"ses-{session}",)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.importers.hdf5 import (
     check_filters,
     dataset_of,
@@ -50,7 +51,7 @@ from bids_recon.dataset.importers.target import (
 from bids_recon.dataset.importers.volumes import (
     check_volumes,
     in_memory,
-    label_of,
+    kept_voxels,
     write_mask,
     writer,
 )
@@ -194,19 +195,18 @@ def _write_anatomy(
     """Write the mask of the voxels, regions, and the ratio of signal to noise."""
     parts = (f"sub-{person.label.removeprefix('subj')}", f"space-{SPACE}")
     brain = f"{person.folder}/brainmask.nii.gz"
+    what = kept_voxels(request.regions)
+    sources = [store.source(brain)]
     if person.some:
-        what = f"Voxels of {' and '.join(request.regions)}, which were imported."
-        write_mask(
-            target, parts, person.mask, person.affine, [store.source(brain)], what
-        )
+        write_mask(target, parts, person.mask, person.affine, sources, what)
     else:
         path = target.path("anat", *parts, "desc-brain", suffix="mask.nii.gz")
-        describe = {"Description": "Voxels that have betas.", "Type": "Brain"}
-        write = linked(store.file(brain), request.copy)
-        target.make(path, [store.source(brain)], write, describe)
+        target.check_voxels(path, what)
+        describe = {"Description": what, "Type": "Brain"}
+        target.make(path, sources, linked(store.file(brain), request.copy), describe)
     for stem, (key, names) in person.regions.items():
         path = target.path(
-            "anat", *parts, f"seg-{label_of(stem)}", suffix="dseg.nii.gz"
+            "anat", *parts, f"seg-{camel_case(stem)}", suffix="dseg.nii.gz"
         )
         table = pd.DataFrame({"index": list(names), "name": list(names.values())})
         describe = {"Description": f"The regions {stem} of NSD."}

@@ -16,6 +16,7 @@ from bids_recon.dataset.descriptions import DESCRIPTION, read_description
 from bids_recon.dataset.sidecar import sidecar_path
 from bids_recon.dataset.stimuli import Stimuli
 from bids_recon.dataset.tables import table_text
+from bids_recon.documents import read_json
 from bids_recon.errors import Status, UserError, first_few
 from bids_recon.files import check_regular, write_json, write_text, write_whole
 
@@ -183,6 +184,33 @@ class Target:
         logger.info("%s", image.relative_to(self.folder))
         self.n_made += 1
         return True
+
+    def check_voxels(self, image: Path, what: str) -> None:
+        """Check that an earlier import kept the same voxels of a participant.
+
+        Parameters
+        ----------
+        image : Path
+            The brain mask, which says which were kept.
+        what : str
+            How its sidecar is to describe them.
+
+        Raises
+        ------
+        UserError
+            If it kept others.
+        """
+        sidecar = sidecar_path(image)
+        if not sidecar.is_file():
+            return
+        before = read_json(sidecar, "sidecar", Status.BAD_DATA)
+        if before.get("Description") != what:
+            raise UserError(
+                f"{image}: an earlier import kept other voxels ("
+                f"{before.get('Description')}). Ask for the same with --roi, or give "
+                "these a dataset of their own.",
+                Status.CANNOT_WRITE,
+            )
 
     def is_made(
         self,

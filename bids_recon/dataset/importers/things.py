@@ -27,6 +27,7 @@ from bids_recon.dataset.importers.target import (
 )
 from bids_recon.dataset.importers.volumes import (
     check_volumes,
+    kept_voxels,
     read_mask,
     union,
     write_map,
@@ -170,11 +171,7 @@ def _import_participant(
     mask = voxels.mask.copy()
     mask[voxels.mask] = inside
     parts = (subject, SPACE)
-    what = (
-        f"Voxels of {' and '.join(request.regions)}, which were imported."
-        if request.regions
-        else "Voxels that have responses."
-    )
+    what = kept_voxels(request.regions)
     write_mask(target, parts, mask, voxels.affine, voxels.sources, what)
     write_regions(
         *(target, parts, voxels.regions, voxels.mask, voxels.affine, voxels.sources)

@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.dataset.importers.target import Source, Target
 from bids_recon.errors import Status, UserError, did_you_mean
@@ -98,8 +97,15 @@ def write_mask(
     sources: Sequence[Source],
     what: str,
 ) -> None:
-    """Write which voxels have responses, as the brain mask of them."""
+    """Write which voxels have responses, as the brain mask of them.
+
+    Raises
+    ------
+    UserError
+        If an earlier import kept others.
+    """
     path = target.path("anat", *parts, "desc-brain", suffix="mask.nii.gz")
+    target.check_voxels(path, what)
     ones = np.ones(int(mask.sum()), dtype=np.uint8)
     describe = {"Description": what, "Type": "Brain"}
     write_map(target, path, ones, mask, affine, sources, describe)
@@ -160,6 +166,13 @@ def write_regions(
         write = writer(in_memory(labels[None]), 1, mask, affine, labels.dtype)
         describe = {"Description": "Regions that come with the release."}
         target.make(path, sources, write, describe, table)
+
+
+def kept_voxels(asked: Sequence[str]) -> str:
+    """Return the sentence that says which voxels were kept."""
+    if asked:
+        return f"Voxels of {' and '.join(asked)}, which were imported."
+    return "Voxels that have responses."
 
 
 def union(
@@ -225,8 +238,3 @@ def check_volumes(path: Path, shape: Sequence[int], n_volumes: int, why: str) ->
             f"{path}: {found[3]} volumes, but {n_volumes} trials in {why}. Fetch both "
             "again, from the same release."
         )
-
-
-def label_of(name: str) -> str:
-    """Return a name as it may stand in the name of a file."""
-    return camel_case(name)
