@@ -1,5 +1,6 @@
 """A real server of S3 in this process, and a proxy before it that makes mistakes."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
@@ -140,6 +141,8 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def bucket_of(folder: Path) -> Iterator[Proxy]:
     """Serve a folder as a bucket."""
+    # It would write to what tests capture.
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

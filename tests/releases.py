@@ -7,6 +7,7 @@ for THINGS-fMRI, bdpy for BData), and its responses are pictures through random 
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -285,7 +286,10 @@ def _things_tables(
     n_voxels = int(mask.sum())
     frame = pd.DataFrame(values.T, columns=range(len(values)))
     frame.insert(0, "voxel_id", np.arange(n_voxels))
-    frame.to_hdf(csv / "sub-01_ResponseData.h5", key="ResponseData")
+    with warnings.catch_warnings():
+        # It says that it pickles the names of columns, which is what is wanted.
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+        frame.to_hdf(csv / "sub-01_ResponseData.h5", key="ResponseData")
     design.to_csv(csv / "sub-01_StimulusMetadata.csv", index=False)
     places = np.argwhere(mask)
     half = (np.arange(n_voxels) < n_voxels // 2).astype(int)
