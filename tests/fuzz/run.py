@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-TESTS = Path(__file__).with_name("test_parsers.py")
+TESTS = Path(__file__).parent
 
 
 def main() -> int:

@@ -154,12 +154,15 @@ def read_labels(path: Path) -> np.ndarray:
             values = [int(float(field)) for field in fields]
         except (ValueError, OverflowError):
             values = []
-        if len(values) != SIDE * SIDE or not set(values) <= {REST, 0, 1}:
+        known = set(values) <= {0, 1} or set(values) == {REST}
+        if len(values) != SIDE * SIDE or not known:
             raise UserError(
                 f"{path}: line {number} has {len(fields)} fields; expected "
-                f"{SIDE * SIDE} of 0, 1 or -1, separated by commas."
+                f"{SIDE * SIDE} of 0 or 1, or all -1, separated by commas."
             )
         rows.append(values)
+    if not rows:
+        raise UserError(f"{path}: the table is empty; expected a row for each volume.")
     return np.array(rows, dtype=np.int8).reshape(-1, SIDE * SIDE)
 
 

@@ -96,7 +96,8 @@ def load_npy(path: Path) -> Any:
             shape, _, dtype = read(stream)
             if dtype.kind != "O":
                 return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        # A damaged header makes numpy raise whatever it meets.
+        except Exception as error:
             raise UserError(
                 f"{path}: not a readable NumPy file ({error}). Fetch or make it again."
             ) from error

@@ -25,6 +25,7 @@ from bids_recon.dataset.importers.target import (
     link_pictures,
     linked,
 )
+from bids_recon.dataset.importers.things_tables import read_conditions, read_csv
 from bids_recon.dataset.importers.volumes import (
     check_volumes,
     kept_voxels,
@@ -36,7 +37,6 @@ from bids_recon.dataset.importers.volumes import (
     writer,
 )
 from bids_recon.errors import Status, UserError, first_few
-from bids_recon.files import read_text
 
 logger = logging.getLogger("bids_recon")
 
@@ -132,7 +132,7 @@ def import_things(request: Request) -> None:
 def _design(request: Request, files: dict[str, Path], subject: str) -> pd.DataFrame:
     """Return the trials of a participant, those with pictures, in their order."""
     path = files[f"{subject}_StimulusMetadata.csv"]
-    table = _read_csv(path, ["trial_type", "session", "run", "trial_id", "stimulus"])
+    table = read_csv(path, ["trial_type", "session", "run", "trial_id", "stimulus"])
     table = table.sort_values("trial_id", kind="stable").reset_index(drop=True)
     odd = sorted(set(table["trial_type"]) - {"train", "test"})
     if odd:
@@ -205,7 +205,7 @@ def _voxels(files: dict[str, Path], subject: str) -> Voxels:
             )
     path, mask_path = files[names[0]], files[names[1]]
     mask, affine = read_mask(mask_path)
-    table = _read_csv(path, INDICES)
+    table = read_csv(path, INDICES)
     places = np.argwhere(mask)
     if len(table) != len(places):
         raise UserError(
@@ -360,50 +360,3 @@ def _with_catch(path: Path, design: pd.DataFrame) -> pd.DataFrame:
     full["role"] = np.where(known, "trial", "rest")
     full["duration"] = SECONDS
     return full.reset_index(drop=True).astype({"run": "Int64", "trial_id": "Int64"})
-
-
-def read_conditions(path: Path) -> pd.Series:
-    """Return the pictures of a run, in the order of its volumes.
-
-    The table's first column, its index, has no name.
-
-    Raises
-    ------
-    UserError
-        If there is no column of pictures.
-    """
-    first, _, rest = read_text(path).partition("\n")
-    names = first.rstrip("\r").split("\t")
-    if "image_filename" not in names:
-        raise UserError(
-            f"{path}: there is no column 'image_filename'; found {', '.join(names)}."
-        )
-    place = names.index("image_filename")
-    rows = [line.split("\t") for line in rest.splitlines() if line.strip()]
-    short = next((i for i, row in enumerate(rows) if len(row) <= place), None)
-    if short is not None:
-        raise UserError(f"{path}: line {short + 2} has {len(rows[short])} fields only.")
-    return pd.Series([row[place] for row in rows], dtype=object)
-
-
-def _read_csv(path: Path, required: list[str]) -> pd.DataFrame:
-    """Read a table with commas.
-
-    Raises
-    ------
-    UserError
-        If it is none, or lacks a column.
-    """
-    from io import StringIO
-
-    try:
-        table = pd.read_csv(StringIO(read_text(path)), low_memory=False)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path}: not a readable table ({error}).") from error
-    missing = [name for name in required if name not in table]
-    if missing:
-        raise UserError(
-            f"{path}: there is no column {missing[0]!r}; found "
-            f"{', '.join(map(str, table.columns[:12]))}. Is it separated by commas?"
-        )
-    return table
