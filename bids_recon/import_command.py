@@ -5,6 +5,7 @@ import sys
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from bids_recon.cli import Parser, absolute_path
 from bids_recon.command import run_command
@@ -17,6 +18,21 @@ FORMS = {
     "miyawaki": "Miyawaki 2008 as nilearn fetches it: the folder miyawaki2008",
     "glmsingle": "GLMsingle's outputs (NumPy, HDF5, MATLAB 7.3 or NIfTI)",
 }
+
+USED = {
+    "nsd": ("participants", "sessions", "regions", "stimuli", "betas", "copy"),
+    "things": ("participants", "sessions", "regions", "stimuli", "betas", "copy"),
+    "bdata": ("participants", "regions", "stimuli", "reference"),
+    "miyawaki": ("copy",),
+    "glmsingle": (
+        *("participants", "sessions", "stimuli", "trials", "reference"),
+        *("betas", "copy"),
+    ),
+}
+"""What each form makes use of, beside its places."""
+
+NAMES = {"participants": "participant-label", "regions": "roi"}
+"""What options are called where it is not as here."""
 
 
 def make_parser() -> Parser:
@@ -102,7 +118,9 @@ def _run(arguments: Sequence[str]) -> int:
     from bids_recon.dataset.importers import IMPORTERS
     from bids_recon.dataset.importers.request import Request
 
-    module, name = IMPORTERS[options.pop("form")].split(":")
+    form = options.pop("form")
+    _check_used(form, options)
+    module, name = IMPORTERS[form].split(":")
     plural = ("participants", "sessions", "regions")
     options |= {key: tuple(options[key]) for key in plural if key in options}
     logger = logging.getLogger("bids_recon")
@@ -124,3 +142,16 @@ def _run(arguments: Sequence[str]) -> int:
         logger.setLevel(before[0])
         logger.propagate = before[1]
     return 0
+
+
+def _check_used(form: str, options: dict[str, Any]) -> None:
+    """Refuse options that would change nothing."""
+    always = ("source", "bids_dir", "dry_run")
+    idle = sorted(set(options) - {*USED[form], *always})
+    if idle:
+        used = ", ".join(f"--{NAMES.get(name, name)}" for name in USED[form])
+        raise UserError(
+            f"--{NAMES.get(idle[0], idle[0])} changes nothing for {form}, which takes "
+            f"{used} and --dry-run.",
+            Status.USAGE,
+        )

@@ -210,3 +210,7 @@ def test_what_is_broken_is_told_in_a_sentence(release, tmp_path, imports):
     assert "there is no betasmd or modelmd in it; found R2" in said_of(
         tmp_path / "none.npy", *good
     )
+    said = said_of(release / f"{NAME}.nii.gz", *good, "--sessions", "1", expected=64)
+    assert "NIfTI is linked whole" in said
+    said = said_of(release / f"{NAME}.npy", *good, "--roi", "V1", expected=64)
+    assert "--roi changes nothing for glmsingle" in said

@@ -122,6 +122,12 @@ def import_glmsingle(request: Request) -> None:
     if request.stimuli is not None:
         check_pictures(request.stimuli, sorted(names))
     if path.name.endswith((".nii.gz", ".nii")):
+        if request.sessions:
+            raise UserError(
+                f"{path}: NIfTI is linked whole, so that --sessions cannot choose. "
+                "Choose with bids-recon's --trials or --split.",
+                Status.USAGE,
+            )
         check_volumes(path, open_image(path).shape[:3], len(table), request.trials.name)
         betas = None
     else:
