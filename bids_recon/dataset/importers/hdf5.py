@@ -1,5 +1,6 @@
 """HDF5 files, checked, and read by the ranges of bytes where their values lie."""
 
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -92,14 +93,77 @@ def _filters(dataset: h5py.Dataset) -> list[int]:
     return [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
 
 
-def locate(dataset: h5py.Dataset, corners: Sequence[tuple[int, ...]]) -> list[Range]:
-    """Return where the chunks lie that begin at some indices; ``(0, 0)`` if nowhere."""
-    found = []
-    for corner in corners:
-        info = dataset.id.get_chunk_info_by_coord(corner)
-        start = info.byte_offset or 0
-        found.append((start, start + info.size if info.byte_offset else 0))
-    return found
+def locate(
+    store: Store, key: str, dataset: h5py.Dataset, corners: Sequence[tuple[int, ...]]
+) -> list[Range]:
+    """Return where the chunks lie that begin at some indices; ``(0, 0)`` if nowhere.
+
+    HDF5 can be asked where a chunk lies, and goes through all of them for an answer. To
+    read one, it goes down its index: so each is read through a file that notes what is
+    asked for, and has no chunk fetched.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    if _filters(dataset):
+        # Packed chunks differ in size, and are seldom so many.
+        found = {}
+
+        def note(info: Any) -> None:
+            place = (info.byte_offset, info.byte_offset + info.size)
+            found[tuple(info.chunk_offset)] = place
+
+        dataset.id.chunk_iter(note)
+        return [found.get(tuple(corner), (0, 0)) for corner in corners]
+    size = dataset.id.get_type().get_size() * int(np.prod(dataset.chunks))
+    places: dict[tuple[int, ...], Range] = {}
+    with store.open(key) as stream:
+        noted = _Noting(stream, size)
+        # Nothing is kept of chunks, so that each is asked for.
+        with h5py.File(noted, "r", rdcc_nbytes=0) as file:
+            again = file[dataset.name]
+            # In their order in the file, neighbours share pages of the index.
+            for corner in sorted(map(tuple, corners)):
+                noted.place = (0, 0)
+                again[
+                    tuple(
+                        slice(at, at + n)
+                        for at, n in zip(corner, dataset.chunks, strict=True)
+                    )
+                ]
+                places[corner] = noted.place
+    return [places[tuple(corner)] for corner in corners]
+
+
+class _Noting(io.RawIOBase):
+    """A file that notes where something of one size is read, and gives zeros for it."""
+
+    def __init__(self, stream: Any, size: int) -> None:
+        self._stream, self._size = stream, size
+        self.place: Range = (0, 0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        if len(buffer) != self._size:
+            return self._stream.readinto(buffer)
+        start = self._stream.tell()
+        self.place = (start, start + self._size)
+        buffer[:] = bytes(self._size)
+        self._stream.seek(start + self._size)
+        return self._size
 
 
 def unpack(raw: Any, dataset: h5py.Dataset) -> np.ndarray:
@@ -163,7 +227,7 @@ def _chunked(
     ]
     firsts = sorted({row // chunks[0] * chunks[0] for row in rows})
     corners = [(first, *rest) for first in firsts for rest in rests]
-    ranges = dict(zip(corners, locate(dataset, corners), strict=True))
+    ranges = dict(zip(corners, locate(store, key, dataset, corners), strict=True))
     blocks = read_joined(store, key, [own for own in ranges.values() if own[1]])
     for row in rows:
         first = row // chunks[0] * chunks[0]

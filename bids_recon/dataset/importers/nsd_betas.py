@@ -84,9 +84,10 @@ class Hdf5Betas:
                 for known in (True, False):
                     if known and (alike, flips) not in self._known:
                         continue
-                    corners = self._corners(flips)
                     ranges = (
-                        self._known[alike, flips] if known else locate(betas, corners)
+                        self._known[alike, flips]
+                        if known
+                        else locate(self.store, key, betas, self._corners(flips))
                     )
                     expected = None if mean is None else mean[self.mask]
                     values = self._values(key, betas, ranges, expected)
