@@ -270,6 +270,14 @@ def test_what_is_broken_is_told_in_a_sentence(release, tmp_path, imports, name):
     assert "Traceback" not in said
 
 
+def test_without_means_to_check_by_the_nifti_file_is_read(release, tmp_path, imports):
+    for path in release.rglob("meanbeta_session*"):
+        path.unlink()
+    status, said = imports("nsd", release, tmp_path / "bids", "--roi", "V1v")
+    assert status == 0, said
+    assert "voxel by voxel" not in said
+
+
 def test_means_that_fit_no_orientation_are_told(release, tmp_path, imports):
     path = next(release.rglob("meanbeta_session01.nii.gz"))
     mean = nib.load(path).get_fdata()

@@ -12,6 +12,9 @@ from bids_recon.errors import UserError
 NEAR = 0.1
 """Of a voxel: how far from the middle of one a position may lie."""
 
+FARTHEST = 10_000
+"""Of a voxel from the origin, mm or voxels."""
+
 LARGEST = 1024
 """Voxels along an axis."""
 
@@ -67,6 +70,11 @@ def find_grid(
         raise UserError(
             f"{where}: nothing says where its voxels lie (voxel_x, voxel_y, voxel_z)."
         )
+    for name, own in voxels.items():
+        if not (np.abs(own) <= FARTHEST).all():
+            raise UserError(
+                f"{where}: voxel_{name} is missing for some voxels, or is no place."
+            )
     xyz = np.stack([voxels[n] for n in "xyz"], 1) if set("xyz") <= set(voxels) else None
     if reference is not None and xyz is not None:
         image = open_image(reference)
@@ -75,9 +83,9 @@ def find_grid(
     elif set("ijk") <= set(voxels):
         places = np.stack([voxels[name] for name in "ijk"], 1)
         affine = np.eye(4) if xyz is None else _affine(places, xyz, where)
-        shape = tuple((np.nanmax(places, axis=0) + 1).astype(int))
+        shape = tuple((places.max(axis=0) + 1).astype(int))
     else:
-        places, affine = _spaced(xyz, where)
+        places, affine = _spaced(xyz)
         shape = tuple((places.max(axis=0).round() + 1).astype(int))
     return _on(places, shape, affine, where)
 
@@ -96,10 +104,8 @@ def _affine(places: np.ndarray, xyz: np.ndarray, where: Path) -> np.ndarray:
     return affine.round(6)
 
 
-def _spaced(xyz: np.ndarray, where: Path) -> tuple[np.ndarray, np.ndarray]:
+def _spaced(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return indices and affine of positions on a grid along the axes."""
-    if not np.isfinite(xyz).all():
-        raise UserError(f"{where}: some voxels have no position (NaN).")
     affine = np.eye(4)
     places = np.zeros_like(xyz)
     for axis, values in enumerate(xyz.T):

@@ -253,8 +253,7 @@ def _write_session(
 
         def write(part: object) -> None:
             if key.endswith(".hdf5"):
-                mean = person.beta(f"meanbeta_session{session:02d}.nii.gz")
-                values = hdf5.read(key, mean)
+                values = hdf5.read(key, person.mean_of(session))
             else:
                 path = store.file(key)
                 check_volumes(path, person.mask.shape, N_TRIALS, "a session")

@@ -1,6 +1,7 @@
 """Betas of the Natural Scenes Dataset: linked, or a few voxels of a session read."""
 
 import itertools
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from bids_recon.dataset.importers.ranges import Range
 from bids_recon.dataset.importers.store import Store, read_joined
 from bids_recon.errors import UserError
 
+logger = logging.getLogger("bids_recon")
+
 SLOPE = 1 / 300
 """Betas are whole numbers, percent signal change times 300."""
 
-INDEX = 64
-"""Bytes that HDF5's index has for a chunk, about."""
+INDEX = 240
+"""Bytes of HDF5's index that are read for a chunk, about."""
 
 VOXELS_AT_ONCE = 4096
 
@@ -45,7 +48,7 @@ class Hdf5Betas:
     def __init__(self, store: Store, mask: np.ndarray) -> None:
         self.store = store
         self.mask = mask
-        self._known: dict[tuple[int, int], list[Range]] = {}
+        self._known: dict[tuple[int, tuple[int, ...]], list[Range]] = {}
 
     def read(self, key: str, mean_key: str) -> np.ndarray:
         """Return the betas of a session.
@@ -76,13 +79,19 @@ class Hdf5Betas:
                     f"{self.store.where(mean_key)}: its grid {mean.shape} is not that "
                     f"of the brain mask {self.mask.shape}."
                 )
+        else:
+            logger.info(
+                "%s: there is no %s by which places and axes could be checked.",
+                *(where, mean_key.rpartition("/")[2]),
+            )
         with open_hdf5(self.store, key) as file:
             betas = dataset_of(file, "betas", where, 4)
             self._check(betas, where)
-            alike = (self.store.size(key), betas.chunks[0])
+            alike = self.store.size(key)
             for flips in _flips() if mean is not None else [()]:
                 for known in (True, False):
-                    if known and (alike, flips) not in self._known:
+                    # What was looked up in another file is checked by the mean alone.
+                    if known and (mean is None or (alike, flips) not in self._known):
                         continue
                     ranges = (
                         self._known[alike, flips]
@@ -106,7 +115,7 @@ class Hdf5Betas:
                 f"{where}: expected whole numbers in the shape {expected} (trials, and "
                 f"the grid of the brain mask), found {betas.dtype} in {betas.shape}."
             )
-        if betas.chunks is None or betas.chunks[1:] != (1, 1, 1):
+        if betas.chunks != (N_TRIALS, 1, 1, 1):
             raise UserError(
                 f"{where}: its betas do not lie voxel by voxel (chunks "
                 f"{betas.chunks}). Remove it, and the .nii.gz beside it is read."
@@ -137,7 +146,7 @@ class Hdf5Betas:
             blocks = read_joined(self.store, key, [place for place in own if place[1]])
             for column, place in enumerate(own, start=first):
                 if place[1]:
-                    values[:, column] = unpack(blocks[place], betas)[:N_TRIALS, 0, 0, 0]
+                    values[:, column] = unpack(blocks[place], betas)[:, 0, 0, 0]
             if expected is not None:
                 means = values[:, first:last].mean(axis=0, dtype=np.float64)
                 # The map is in single precision.

@@ -18,7 +18,7 @@ N_SHARED = 1000
 """Places of ``masterordering`` up to this one are pictures that all participants saw,
 which are the test set."""
 
-N_SUBJECTS, N_PICTURES, N_ORDERED = 8, 10000, 30000
+N_SUBJECTS, N_PICTURES, N_ORDERED, N_STIMULI = 8, 10000, 30000, 73000
 SECONDS = 3.0
 """A picture is shown."""
 
@@ -126,6 +126,10 @@ def _whole(data: dict, name: str, shape: tuple[int, ...], where: str) -> np.ndar
             f"{where}: expected {name} with the shape {shape}, found {found}. Is this "
             "the file of the core experiment?"
         )
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise UserError(f"{where}: {name} holds something else than numbers.")
+    if (values != np.floor(values)).any() or np.abs(values).max() > N_STIMULI:
+        raise UserError(f"{where}: {name} holds no indices up to {N_STIMULI}.")
     return values.astype(np.int64)
 
 

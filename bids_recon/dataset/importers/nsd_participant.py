@@ -71,6 +71,10 @@ class Participant:
         """Return the path of the betas of a session."""
         return self.beta(f"betas_session{session:02d}.{extension}")
 
+    def mean_of(self, session: int) -> str:
+        """Return the path of the mean of the betas of a session."""
+        return self.beta(f"meanbeta_session{session:02d}.nii.gz")
+
 
 def find_participant(request: Request, store: Store, label: str) -> Participant:
     """Find what there is of a participant, and the voxels that were asked for.
@@ -221,7 +225,11 @@ def betas_of(store: Store, person: Participant, session: int) -> str:
     nifti, hdf5 = (person.session(session, kind) for kind in ("nii.gz", "hdf5"))
     if person.some and store.exists(hdf5):
         n_bytes = int(person.mask.sum()) * (2 * N_TRIALS + INDEX)
-        if not store.exists(nifti) or n_bytes < store.size(nifti):
+        if not store.exists(nifti):
+            return hdf5
+        # Without it, nothing says that places and axes are those of the mask.
+        checked = store.exists(person.mean_of(session))
+        if checked and n_bytes < store.size(nifti):
             return hdf5
     if not store.exists(nifti):
         raise UserError(
