@@ -117,32 +117,34 @@ def locate(
 
         dataset.id.chunk_iter(note)
         return [found.get(tuple(corner), (0, 0)) for corner in corners]
-    size = dataset.id.get_type().get_size() * int(np.prod(dataset.chunks))
+    itemsize = dataset.dtype.itemsize
+    size = itemsize * int(np.prod(dataset.chunks))
     places: dict[tuple[int, ...], Range] = {}
     with store.open(key) as stream:
-        noted = _Noting(stream, size)
-        # Nothing is kept of chunks, so that each is asked for.
+        noted = _Noting(stream)
+        # Nothing is kept of chunks, so that the first value of each is asked for.
         with h5py.File(noted, "r", rdcc_nbytes=0) as file:
             again = file[dataset.name]
+            noted.size = itemsize
             # In their order in the file, neighbours share pages of the index.
             for corner in sorted(map(tuple, corners)):
-                noted.place = (0, 0)
-                again[
-                    tuple(
-                        slice(at, at + n)
-                        for at, n in zip(corner, dataset.chunks, strict=True)
-                    )
-                ]
-                places[corner] = noted.place
+                noted.start = 0
+                again[corner]
+                start = noted.start
+                places[corner] = (start, start + size) if start else (0, 0)
     return [places[tuple(corner)] for corner in corners]
 
 
 class _Noting(io.RawIOBase):
-    """A file that notes where something of one size is read, and gives zeros for it."""
+    """A file that notes where a value is read, and gives zeros for it.
 
-    def __init__(self, stream: Any, size: int) -> None:
-        self._stream, self._size = stream, size
-        self.place: Range = (0, 0)
+    Of the index, pages are read, which are larger than any value.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.size = 0
+        self.start = 0
 
     def readable(self) -> bool:
         return True
@@ -157,13 +159,12 @@ class _Noting(io.RawIOBase):
         return self._stream.seek(offset, whence)
 
     def readinto(self, buffer: Any) -> int:
-        if len(buffer) != self._size:
+        if len(buffer) != self.size:
             return self._stream.readinto(buffer)
-        start = self._stream.tell()
-        self.place = (start, start + self._size)
-        buffer[:] = bytes(self._size)
-        self._stream.seek(start + self._size)
-        return self._size
+        self.start = self._stream.tell()
+        buffer[:] = bytes(self.size)
+        self._stream.seek(self.start + self.size)
+        return self.size
 
 
 def unpack(raw: Any, dataset: h5py.Dataset) -> np.ndarray:
