@@ -4,8 +4,8 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -33,23 +33,10 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     UserError
         If the place cannot be written to.
     """
-    with whole(path) as part:
-        write(part)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to, and rename it at the end.
-
-    Raises
-    ------
-    UserError
-        If the place cannot be written to.
-    """
     part = _part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
+        write(part)
         part.replace(path)
     except OSError as error:
         raise UserError(

@@ -175,3 +175,23 @@ def test_a_subject_or_place_that_does_not_exist_is_told(god, tmp_path, imports):
     )
     assert status == 66
     assert "140 of the 140 pictures of the trials are missing" in said
+
+
+def test_a_name_that_no_table_can_hold_is_told(god, tmp_path, imports):
+    data = bdpy.BData(str(god.file))
+    numbers = sorted(set(data.select("stimulus_id").ravel()))
+    data.add_vmap("stimulus_id", {n: f"two\tnames{i}" for i, n in enumerate(numbers)})
+    data.save(str(tmp_path / "Subject1.h5"))
+    status, said = imports("bdata", tmp_path / "Subject1.h5", tmp_path / "bids")
+    assert status == 65
+    assert "holds a tab or a line break" in said
+
+
+def test_names_of_a_file_without_a_participant_are_given(god, tmp_path, imports):
+    shutil.copy(god.file, tmp_path / "decoding.h5")
+    arguments = ("bdata", tmp_path / "decoding.h5", tmp_path / "bids")
+    status, said = imports(*arguments, "--participant-label", "a/b")
+    assert status == 64
+    status, said = imports(*arguments, "--participant-label", "sub-07")
+    assert status == 0, said
+    assert "sub-07_task-decoding_" in statmap_of(tmp_path / "bids").name

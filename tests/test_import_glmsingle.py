@@ -214,3 +214,6 @@ def test_what_is_broken_is_told_in_a_sentence(release, tmp_path, imports):
     assert "NIfTI is linked whole" in said
     said = said_of(release / f"{NAME}.npy", *good, "--roi", "V1", expected=64)
     assert "--roi changes nothing for glmsingle" in said
+    away = ("--participant-label", "../01")
+    said = said_of(release / f"{NAME}.npy", *good, *away, expected=64)
+    assert "'../01': expected letters and digits" in said

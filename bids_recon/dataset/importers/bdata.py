@@ -13,7 +13,7 @@ import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.importers.grid import find_grid
-from bids_recon.dataset.importers.request import Request, choose
+from bids_recon.dataset.importers.request import Request, choose, label_of
 from bids_recon.dataset.importers.target import (
     About,
     Source,
@@ -214,7 +214,7 @@ def _files(request: Request) -> dict[str, dict[str, Path]]:
             )
         own[task] = path
     if len(paths) == 1 and request.participants and next(iter(found)) == "01":
-        found = {request.participants[0].removeprefix("sub-"): found["01"]}
+        found = {label_of(request.participants[0]): found["01"]}
     chosen = choose(request.participants, found, "participant")
     return {label: found[label] for label in chosen}
 

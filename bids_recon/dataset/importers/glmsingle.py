@@ -17,7 +17,7 @@ import pandas as pd
 
 from bids_recon.dataset.images import open_image
 from bids_recon.dataset.importers.pickled import load_npy
-from bids_recon.dataset.importers.request import Request, choose
+from bids_recon.dataset.importers.request import Request, choose, label_of
 from bids_recon.dataset.importers.target import (
     About,
     Source,
@@ -117,7 +117,7 @@ def import_glmsingle(request: Request) -> None:
     check_free(request.bids_dir, ABOUT)
     path = _find(request.place, request.betas or BETAS)
     table = _trials(request)
-    label = (request.participants or ("01",))[0].removeprefix("sub-")
+    label = label_of((request.participants or ("01",))[0])
     names = table["stimulus"].dropna().unique()
     if request.stimuli is not None:
         check_pictures(request.stimuli, sorted(names))
@@ -125,7 +125,7 @@ def import_glmsingle(request: Request) -> None:
         if request.sessions:
             raise UserError(
                 f"{path}: NIfTI is linked whole, so that --sessions cannot choose. "
-                "Choose with bids-recon's --trials or --split.",
+                "Give HDF5 or NumPy, or an image for the session.",
                 Status.USAGE,
             )
         check_volumes(path, open_image(path).shape[:3], len(table), request.trials.name)

@@ -98,6 +98,22 @@ def choose(asked: Iterable[str], there: Iterable[str], what: str) -> list[str]:
     return chosen or there
 
 
+def label_of(text: str) -> str:
+    """Return the label of a participant that is to be made.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    label = text.removeprefix("sub-")
+    if not re.fullmatch(r"[A-Za-z0-9]+", label):
+        raise UserError(
+            f"--participant-label {text!r}: expected letters and digits.", Status.USAGE
+        )
+    return label
+
+
 def _plain(label: str) -> str:
     number = re.fullmatch(r"(?:[A-Za-z]+-?)*0*(\d+)", label)
     return number.group(1) if number else label.lower()

@@ -1,5 +1,6 @@
 """The BIDS dataset that an importer makes; what is there already stays."""
 
+import csv
 import json
 import logging
 import shutil
@@ -176,7 +177,7 @@ class Target:
             return False
         write_whole(image, write)
         if table is not None:
-            write_text(table_path(image), table_text(table))
+            write_text(table_path(image), _text_of(table, image))
         record = {**_record(sources, describe), "Size": image.stat().st_size}
         # Last: what has a sidecar is whole.
         said = {"SpatialReference": "orig", **describe, "BidsReconImport": record}
@@ -222,7 +223,9 @@ class Target:
         """Tell whether an image is there as ``make`` would write it."""
         if table is not None:
             beside = table_path(image)
-            if not beside.is_file() or beside.read_text("utf-8") != table_text(table):
+            if not beside.is_file() or beside.read_text("utf-8") != _text_of(
+                table, image
+            ):
                 return False
         try:
             text = sidecar_path(image).read_text(encoding="utf-8")
@@ -250,6 +253,23 @@ def _record(sources: Sequence[Source], describe: Mapping[str, Any]) -> dict[str,
         "Sources": {own.name: list(own.stamp) for own in sources},
         "Settings": dict(describe),
     }
+
+
+def _text_of(table: pd.DataFrame, image: Path) -> str:
+    """Return the text of a table.
+
+    Raises
+    ------
+    UserError
+        If a value holds what no table of BIDS may hold.
+    """
+    try:
+        return table_text(table)
+    except csv.Error as error:
+        raise UserError(
+            f"{table_path(image).name} cannot be written: some name in the release "
+            f"holds a tab or a line break ({error}). Rename it there."
+        ) from error
 
 
 def table_path(image: Path) -> Path:
