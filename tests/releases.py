@@ -124,6 +124,7 @@ def make_nsd(
             "sharedix": images[:1, :1000],
             "stimpattern": pattern,
         },
+        do_compression=True,
     )
     shown = {
         (s, n): images[s - 1, ordering[(n - 1) * 750 : n * 750] - 1]

@@ -225,6 +225,12 @@ def no_pickle(release):
 BROKEN = {
     "no design": (lambda r: remove(r, "*.mat"), (), 66, "nsd_expdesign.mat: there is"),
     "damaged design": (no_pickle, (), 65, "nsd_expdesign.mat: not a readable MATLAB"),
+    "short design": (
+        lambda r: cut(r, "*.mat", 40),
+        (),
+        65,
+        "nsd_expdesign.mat: not a readable MATLAB",
+    ),
     "no session 1": (
         lambda r: remove(r, "betas_session01.*"),
         (),

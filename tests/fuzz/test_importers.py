@@ -63,7 +63,9 @@ NPY = saved(lambda s: np.save(s, {"betasmd": np.ones((2, 3))}, allow_pickle=True
 PLAIN = saved(lambda s: np.save(s, np.ones((2, 3))))
 DESIGN_FILE = saved(
     lambda s: savemat(
-        s, {"masterordering": np.ones((1, 30000)), "subjectim": np.ones((8, 10000))}
+        s,
+        {"masterordering": np.ones((1, 30000)), "subjectim": np.ones((8, 10000))},
+        do_compression=True,  # as MATLAB does
     )
 )
 LABELS = "\n".join([",".join(["-1"] * 100), ",".join(["1"] * 100)]).encode()

@@ -1,5 +1,7 @@
 """What the Natural Scenes Dataset says of its trials; all its indices begin at 1."""
 
+import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,9 @@ N_SHARED = 1000
 which are the test set."""
 
 N_SUBJECTS, N_PICTURES, N_ORDERED, N_STIMULI = 8, 10000, 30000, 73000
+MATRIX, PACKED = 14, 15
+"""What a variable of a MATLAB 5 file is stored as; packed ones have a checksum."""
+
 SECONDS = 3.0
 """A picture is shown."""
 
@@ -95,6 +100,7 @@ def read_design(store: Store) -> Design:
         )
     path = store.file(DESIGN)
     try:
+        _check_whole(path.read_bytes())
         data = loadmat(
             path, variable_names=["masterordering", "subjectim", "stimpattern"]
         )
@@ -116,6 +122,29 @@ def read_design(store: Store) -> Design:
     if pattern is not None and pattern.ndim == 3:
         per_run = (pattern > 0).sum(axis=2)
     return Design(ordering, pictures, per_run)
+
+
+def _check_whole(data: bytes) -> None:
+    """Check sizes and checksums of a MATLAB 5 file; scipy's reader trusts both.
+
+    Raises
+    ------
+    ValueError, zlib.error
+        If it is none, is cut short, or a packed variable is damaged.
+    """
+    order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
+    if order is None:
+        raise ValueError("no MATLAB 5 file")
+    at = 128
+    while at < len(data):
+        if at + 8 > len(data):
+            raise ValueError("cut short")
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        at += 8 + size
+        if kind not in (MATRIX, PACKED) or at > len(data):
+            raise ValueError("cut short or damaged")
+        if kind == PACKED:
+            zlib.decompress(data[at - size : at])
 
 
 def _whole(data: dict, name: str, shape: tuple[int, ...], where: str) -> np.ndarray:
