@@ -8,6 +8,46 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_recon.dataset.layout import Run
+from bids_recon.dataset.trial_tables import read_trial_table
+from bids_recon.responses.given import Given
+
+
+def trials_of(tmp_path, **columns):
+    """Read a table beside an image of as many volumes as it has rows."""
+    path = tmp_path / "sub-01_task-x_trials.tsv"
+    table = pd.DataFrame(columns)
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    run = Run({"task": "x"}, tmp_path / "x.nii.gz", path, None, None, {}, True)
+    return read_trial_table(run, len(table), None)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_index_says_which_volume_a_row_is_of(tmp_path, first):
+    index = np.array([2, 0, 3, 1])
+    trials = trials_of(tmp_path, beta_index=index + first, label=list("abcd"))
+    assert trials["stimulus"].tolist() == list("abcd")
+    bold = np.array([[10.0], [11.0], [12.0], [13.0]])
+    values = Given().estimate(bold, trials, 2.0)
+    assert values[:, 0].tolist() == [12, 10, 13, 11]
+
+
+def test_without_an_index_rows_are_in_the_order_of_volumes(tmp_path):
+    trials = trials_of(tmp_path, label=list("dbca"))
+    assert trials["volume"].tolist() == [0, 1, 2, 3]
+
+
+def test_rows_of_rest_and_without_a_picture_are_no_trials(tmp_path):
+    trials = trials_of(
+        tmp_path,
+        role=["trial", "rest", None, "trial", "imagery"],
+        stimulus=["a", "b", "c", None, "e"],
+    )
+    assert trials["stimulus"].tolist() == ["a", "c", "e"]
+    assert trials["role"].tolist() == ["trial", "trial", "imagery"]
+    values = Given().estimate(np.arange(5.0)[:, None], trials, 2.0)
+    assert values[:, 0].tolist() == [0, 2, 4]
+
 
 @pytest.fixture
 def betas(dataset, finished, tmp_path):
