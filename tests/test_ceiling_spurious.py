@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from bids_recon.evaluation.ceiling import noise_ceiling
 from bids_recon.evaluation.spurious import (
@@ -40,6 +41,27 @@ def test_the_noise_ceiling_by_hand():
     # The standard deviation is sqrt(5), so the variance over repeats is 2 / 5.
     assert ncsnr[0] ** 2 == pytest.approx((1 - 0.4) / 0.4)
     assert percent[0] == pytest.approx(100 * 1.5 / (1.5 + 0.5))
+
+
+def test_repeats_enter_the_ceiling_as_the_mean_of_their_inverses():
+    # Shown three times, twice and once; a picture shown once says nothing of noise.
+    X = np.array([[1.0], [2.0], [3.0], [-2.0], [-4.0], [0.5]])
+    stimuli = np.array(list("aaabbc"))
+    ncsnr, percent = noise_ceiling(X, stimuli, np.zeros(6))
+    noise = (1 + 2) / 2 / X.var()
+    squared = (1 - noise) / noise
+    assert ncsnr[0] ** 2 == pytest.approx(squared)
+    inverse = (1 / 3 + 1 / 2 + 1) / 3
+    assert percent[0] == pytest.approx(100 * squared / (squared + inverse))
+
+
+def test_a_voxel_without_signal_or_without_variance_has_a_ceiling_of_zero():
+    X = np.array([[1.0, 5.0, 1.0], [-1.0, 5.0, 1.0], [1.0, 5.0, 0.0], [-1.0, 5.0, 0.0]])
+    ncsnr, percent = noise_ceiling(X, np.array(list("aabb")), np.zeros(4))
+    assert ncsnr[0] == percent[0] == 0
+    # What does not vary at all, and what varies with the picture alone.
+    assert np.isfinite(ncsnr).all()
+    assert percent[2] == pytest.approx(100)
 
 
 def test_without_repeats_there_is_no_ceiling():
@@ -136,6 +158,23 @@ def test_ranks_by_hand():
     fold = Decodings(decoded, true, training, np.zeros(3, int), np.full(3, "a"))
     assert zero_shot(fold).tolist() == [1, 2, 3]
     assert nearest_training(fold) == pytest.approx(1 - (-1 / 3))
+
+
+def test_the_nearest_training_picture_is_that_of_the_highest_correlation():
+    rng = np.random.default_rng(0)
+    training, true = rng.standard_normal((6, 8)), rng.standard_normal((4, 8))
+    fold = Decodings(true, true, training, np.arange(4), np.full(4, "a"))
+    expected = cdist(true, training, "correlation").min(axis=1)
+    np.testing.assert_allclose(nearest_training(fold), expected)
+
+
+def test_ties_share_their_rank():
+    training = np.array([[1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, 1.0, 0, 0]])
+    true = np.array([[0, 0, 1.0, 0]])
+    # The true picture is a training picture too; another is nearer.
+    decoded = np.array([[0.0, 1.0, 0.5, 0.0]])
+    fold = Decodings(decoded, true, training, np.zeros(1, int), np.full(1, "a"))
+    assert zero_shot(fold).tolist() == [2.5]
 
 
 def test_effective_dimension_by_hand():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.model_selection import GroupKFold
 from toys import TOY_VDVAE
 
 from bids_recon.datatypes import Decoded, Responses
@@ -246,6 +247,36 @@ def test_out_of_fold_predictions_do_not_depend_on_test_trials_or_own_group(
     after = out_of_fold(replace(material, gallery=Gallery(pictures, CAPTIONS)))
     np.testing.assert_array_equal(before[own], after[own])
     assert not np.array_equal(before[~own], after[~own])
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_voxels_for_a_trial_out_of_fold_are_not_chosen_on_it(
+    material, name, machine, tmp_path
+):
+    fold = material.split.folds[0]
+
+    def out_of_fold(material):
+        own = step(voxels=Method(name, {"k": 3}))
+        own = step_decoder(material, own, machine)
+        own.decode_out_of_fold(tmp_path / "train.npy")
+        return own, np.load(tmp_path / "train.npy")
+
+    own, before = out_of_fold(material)
+    chosen = []
+    # scikit-learn says which trials are predicted from which.
+    codes = material.picture[fold.train]
+    folds = GroupKFold(5, shuffle=True, random_state=1).split(codes, groups=codes)
+    Y = np.asarray(own.Y)
+    for known, held_out in folds:
+        method = build(SELECTIONS, "voxel selection", name, {"k": 3})
+        voxels = method.select(own.whole[known], Y[known], codes[known])
+        chosen.append(tuple(np.flatnonzero(voxels)))
+        ridge = build(DECODERS, "decoder", "ridge", {}, machine)
+        ridge.fit(own.whole[known][:, voxels], Y[known], own.data.groups[known])
+        expected = ridge.predict(own.whole[held_out][:, voxels])
+        np.testing.assert_allclose(before[held_out], expected, rtol=1e-4, atol=1e-5)
+    # Otherwise nothing would be seen of a choice on all of them.
+    assert len(set(chosen)) > 1
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -25,12 +25,6 @@ from bids_recon.generators.versatile_diffusion import VersatileDiffusion
 from bids_recon.machine import Machine
 from bids_recon.networks.autoencoders import load_autoencoder, to_latents, to_pictures
 from bids_recon.networks.sampling import Sampler, Sampling
-from bids_recon.networks.vdvae import (
-    VDVAE,
-    Architecture,
-    MixtureNet,
-    parse_blocks,
-)
 from bids_recon.networks.versatile_diffusion import (
     DualTransformer,
     load_unet,
@@ -131,6 +125,21 @@ class TestStableDiffusion:
         ):
             assert np.abs(first - other).max() > 1e-4
 
+    def test_guidance_goes_from_no_text_to_the_text(self, machine, pictures):
+        space = ClipText("hidden", "stable-diffusion-1.4", machine)
+        init = Decoded(pictures[:1], None)
+        settings = {"steps": 2, "side": 32, "strength": 0.5, "machine": machine}
+
+        def make(texts, **more):
+            feeds = {"text": Decoded(space.encode(texts), space), "init": init}
+            return StableDiffusion(**settings, **more).generate(feeds, 0)
+
+        # Without guidance nothing is left of the text; with 1 there is it alone.
+        nothing = StableDiffusion(text=None, **settings).generate({"init": init}, 0)
+        assert np.abs(make([("a dog",)], guidance=1.0) - nothing).max() > 1e-3
+        np.testing.assert_allclose(make([("a dog",)], guidance=0.0), nothing, atol=1e-5)
+        np.testing.assert_allclose(make([("",)], guidance=3.0), nothing, atol=1e-5)
+
     def test_a_fixed_picture_is_begun_with(self, machine, pictures, tmp_path):
         path = tmp_path / "first.png"
         pixels = (pictures[0] * 255).round().astype(np.uint8).transpose(1, 2, 0)
@@ -221,6 +230,26 @@ class TestVersatileDiffusion:
         one = VersatileDiffusion(**settings, **{absent: None}).generate(only, 0)
         np.testing.assert_allclose(both, one, atol=1e-4)
 
+    def test_guidance_goes_from_nothing_to_the_conditions(self, machine, pictures):
+        spaces = ClipText(machine=machine), ClipVision(machine=machine)
+        grey = np.full_like(pictures[:1], 0.5)
+        init = Decoded(pictures[:1], None)
+        settings = {"steps": 2, "side": 32, "strength": 0.5, "machine": machine}
+
+        def make(caption, picture, guidance):
+            feeds = {
+                "init": init,
+                "text": Decoded(spaces[0].encode([(caption,)]), spaces[0]),
+                "vision": Decoded(spaces[1].encode(picture), spaces[1]),
+            }
+            generator = VersatileDiffusion(guidance=guidance, **settings)
+            return generator.generate(feeds, 0)
+
+        nothing = make("", grey, 7.5)
+        assert np.abs(make("a dog", pictures[1:], 1.0) - nothing).max() > 1e-3
+        without = make("a dog", pictures[1:], 0.0)
+        np.testing.assert_allclose(without, nothing, atol=1e-5)
+
     def test_no_picture_is_grey_of_any_value(self, machine, pictures):
         space = ClipVision(machine=machine)
         decoded = {"vision": Decoded(space.encode(pictures[:1]), space)}
@@ -268,126 +297,6 @@ class TestVersatileDiffusion:
         set_mix(sampler.unet, 0.5, [1, 1])
         with pytest.raises(UserError, match="no numbers"):
             sampler.picture(tokens, pictures[0], Sampling(2, 0.5, 7.5, 32), 0)
-
-
-class TestVdvae:
-    def test_the_published_layers(self):
-        sides = Architecture().latent_sides
-        assert len(sides) == 75
-        assert sum(16 * side**2 for side in sides[:31]) == 91168
-        assert sum(16 * side**2 for side in sides[:10]) == 5152
-        with torch.device("meta"):
-            model = VDVAE(Architecture())
-        # 125 million parameters, as the paper's table of ImageNet 64 says.
-        assert round(sum(p.numel() for p in model.parameters()) / 1e6) == 125
-        shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-        assert shapes["encoder.in_conv.weight"] == (512, 3, 3, 3)
-        assert shapes["encoder.enc_blocks.0.c2.weight"] == (128, 128, 3, 3)
-        assert shapes["encoder.enc_blocks.64.c2.weight"] == (128, 128, 1, 1)
-        assert shapes["decoder.dec_blocks.0.enc.c1.weight"] == (128, 1024, 1, 1)
-        assert shapes["decoder.dec_blocks.74.prior.c4.weight"] == (544, 128, 1, 1)
-        assert shapes["decoder.dec_blocks.3.z_proj.weight"] == (512, 16, 1, 1)
-        assert shapes["decoder.dec_blocks.3.resnet.c3.bias"] == (128,)
-        assert shapes["decoder.bias_xs.5"] == (1, 512, 64, 64)
-        assert shapes["decoder.out_net.out_conv.weight"] == (100, 512, 1, 1)
-        assert shapes["decoder.gain"] == (1, 512, 1, 1)
-
-    def test_a_form_that_is_none_is_refused(self):
-        assert parse_blocks("4x2,4d2,1") == [
-            (4, "x", 1),
-            (4, "x", 1),
-            (4, "d", 2),
-            (1, "x", 1),
-        ]
-        with pytest.raises(ValueError, match="16x9"):
-            parse_blocks("4y2")
-
-    def test_a_network_of_one_block_by_hand(self):
-        form = Architecture("2x1", "2x1", 4, 2, 0.5, 2)
-        model = fill(VDVAE(form)).double()
-        x = torch.linspace(-1, 1, 12, dtype=torch.float64).view(1, 3, 2, 2)
-        gelu = torch.nn.functional.gelu
-        # Convolutions of 1 x 1 are matrices, for sides of at most 2.
-        block = model.decoder.dec_blocks[0]
-
-        def apply(part, h):
-            for layer in (part.c1, part.c2, part.c3, part.c4):
-                matrix = layer.weight[:, :, 0, 0]
-                h = torch.einsum("oi,nihw->nohw", matrix, gelu(h))
-                h = h + layer.bias[:, None, None]
-            return h
-
-        with torch.no_grad():
-            z = model.encode(x, 1, [torch.Generator().manual_seed(7)])[0]
-            first = model.encoder.in_conv(x)
-            activation = first + apply(model.encoder.enc_blocks[0], first)
-            bias = model.decoder.bias_xs[0]
-            mean, log_scale = apply(block.enc, torch.cat([bias, activation], 1)).chunk(
-                2, 1
-            )
-            noise = torch.randn((2, 2, 2), generator=torch.Generator().manual_seed(7))
-            torch.testing.assert_close(z, mean + log_scale.exp() * noise)
-            on = apply(block.prior, bias)[:, 4:]
-            h = bias + on
-            projected = torch.einsum(
-                "oi,nihw->nohw", block.z_proj.weight[:, :, 0, 0], z
-            )
-            h = h + projected + block.z_proj.bias[:, None, None]
-            h = h + apply(block.resnet, h)
-            h = h * model.decoder.gain + model.decoder.bias
-            expected = model.decoder.out_net.sample(
-                h, [torch.Generator().manual_seed(9)]
-            )
-
-        with torch.no_grad():
-            xs = {2: bias}
-            block(xs, None, z, torch.zeros((1, 2, 2, 2), dtype=torch.float64))
-            got = model.decoder.out_net.sample(
-                xs[2] * model.decoder.gain + model.decoder.bias,
-                [torch.Generator().manual_seed(9)],
-            )
-        torch.testing.assert_close(got, expected)
-
-    def test_the_mixture_is_drawn_as_its_distribution_says(self):
-        net = MixtureNet(4)
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.zero_()
-            bias = net.out_conv.bias
-            # Mixture 2 alone, with hardly any width: red 0.5, green 0.1 + 0.2 red, blue
-            # -0.3 + 0.1 red + 0.1 green.
-            bias[2] = 50.0
-            rest = bias[10:].view(3, 3, 10)
-            rest[:, 0, 2] = torch.tensor([0.5, 0.1, -0.3])
-            rest[:, 1, 2] = -20.0
-            coefficients = torch.atanh(torch.tensor([0.2, 0.1, 0.1]))
-            rest[:, 2, 2] = coefficients
-            drawn = net.sample(
-                torch.zeros(1, 4, 1, 1), [torch.Generator().manual_seed(0)]
-            )
-        red, green, blue = drawn[0, :, 0, 0].tolist()
-        assert red == pytest.approx(0.5, abs=0.02)
-        assert green == pytest.approx(0.1 + 0.2 * red, abs=0.02)
-        assert blue == pytest.approx(-0.3 + 0.1 * red + 0.1 * green, abs=0.02)
-
-    def test_what_is_decoded_has_an_effect_and_the_rest_is_drawn(
-        self, machine, pictures
-    ):
-        space = Vdvae(2, architecture=TOY_VDVAE, machine=machine).fit(pictures)
-        values = space.encode(pictures)
-        assert values.shape == (2, 4 + 4 * 16)
-        made = space.decode(values)
-        assert made.shape == pictures.shape
-        np.testing.assert_array_equal(made, space.decode(values))
-        assert np.abs(made[0] - made[1]).max() > 0.01
-        other = Vdvae(2, architecture=TOY_VDVAE, seed=1, machine=machine).fit(pictures)
-        assert np.abs(other.decode(values) - made).max() > 0.01
-
-    def test_weights_of_another_shape_are_told(self, machine, pictures):
-        wrong = {**TOY_VDVAE, "width": 32}
-        space = Vdvae(2, architecture=wrong, machine=machine).fit(pictures)
-        with pytest.raises(UserError, match="do not fit VDVAE"):
-            space.encode(pictures)
 
 
 class TestClip:
@@ -473,6 +382,29 @@ class TestLatent:
         # A tiny autoencoder has no posterior.
         tiny = Latent(machine=machine, sample=True).encode(pictures)
         np.testing.assert_array_equal(tiny, Latent(machine=machine).encode(pictures))
+
+    @pytest.mark.parametrize(
+        ("weights", "step", "size", "side", "expected"),
+        [
+            # The next multiple of the step; half of one goes to the even one.
+            ("taef2", 8, (32, 48), None, (32, 48)),
+            ("taef2", 8, (30, 45), None, (32, 48)),
+            ("taef2", 8, (27, 44), None, (24, 48)),
+            ("taef2", 8, (3, 13), None, (8, 16)),
+            ("taef2", 8, (64, 64), 20, (16, 16)),
+            ("taef2", 8, (16, 64), 29, (32, 32)),
+            ("stable-diffusion-1.4", 2, (9, 30), None, (8, 30)),
+            ("stable-diffusion-1.4", 2, (1, 11), None, (2, 12)),
+        ],
+    )
+    def test_pictures_are_brought_to_the_next_size(
+        self, machine, weights, step, size, side, expected
+    ):
+        pictures = np.random.default_rng(0).random((1, 3, *size)).astype(np.float32)
+        space = Latent(weights, side, machine=machine).fit(pictures)
+        values = space.encode(pictures)
+        assert values.shape[2:] == tuple(length // step for length in expected)
+        assert space.decode(values).shape == pictures.shape
 
     def test_truncated_and_foreign_weights_are_told(self, tmp_path, toy_weights):
         folder = tmp_path / "taef2"

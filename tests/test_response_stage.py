@@ -43,7 +43,9 @@ def mark_unsteady(path, n_volumes=2):
 def acquired(dataset):
     """Runs corrected to the middle of a volume, of which the first is not steady."""
     for path in dataset.glob("derivatives/fmriprep/**/*preproc_bold.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "StartTime": START}))
+        path.write_text(
+            json.dumps({**json.loads(path.read_text()), "StartTime": START})
+        )
     for path in dataset.glob("derivatives/fmriprep/**/*timeseries.tsv"):
         mark_unsteady(path)
     for path in dataset.glob("sub-01/func/*events.tsv"):

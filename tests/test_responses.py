@@ -357,8 +357,10 @@ class TestStandardizer:
         trials = self.table(*["1"] * MIN_TRIALS, *["2"] * MIN_TRIALS)
         runs = np.split(X, 2)
         held_out = rng.standard_normal((3, 4))
-        scaled = Standardizer("run").fit(X, trials).transform(
-            held_out, self.table("3", "3", "3")
+        scaled = (
+            Standardizer("run")
+            .fit(X, trials)
+            .transform(held_out, self.table("3", "3", "3"))
         )
         mean = np.mean([run.mean(axis=0) for run in runs], axis=0)
         scale = np.sqrt(np.mean([run.var(axis=0) for run in runs], axis=0))
@@ -386,7 +388,10 @@ class TestStandardizer:
         )
         of_each = np.tile([[-1.0], [1.0]], (n, 1))
         # Runs of two sessions may have the same number.
-        for by, table in (("run", trials), ("session", trials.assign(run=range(2 * n)))):
+        for by, table in (
+            ("run", trials),
+            ("session", trials.assign(run=range(2 * n))),
+        ):
             scaled = Standardizer(by).fit(X, table).transform(X, table)
             np.testing.assert_allclose(scaled, of_each, rtol=1e-6)
         scaled = Standardizer(None).fit(X, trials).transform(X, trials)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.feature_selection import SelectKBest, f_classif
 
+from bids_recon.dataset.images import check_grid
 from bids_recon.errors import UserError
 from bids_recon.rois.masks import mask_of, on_grid
 from bids_recon.rois.selection import FValue, Reliability
@@ -28,6 +29,44 @@ def test_labels_come_to_a_coarser_grid_by_nearest_neighbour():
     np.testing.assert_array_equal(labels[0], 3)
     np.testing.assert_array_equal(labels[1], 0)
     assert mask_of(labels, [3]).sum() == 4
+
+
+def test_a_mask_of_the_same_shape_elsewhere_is_moved():
+    values = np.zeros((4, 3, 3), dtype=int)
+    values[1] = 2
+    values[3] = 5
+    affine, moved = np.eye(4), np.eye(4)
+    moved[0, 3] = 1.0
+    reference = nib.Nifti1Image(np.zeros((4, 3, 3), np.int8), moved)
+    labels = on_grid(values, affine, reference)
+    # What lies at 1 and 3 mm stands in rows 0 and 2 of a grid that begins at 1 mm.
+    np.testing.assert_array_equal(labels[:, 0, 0], [2, 0, 5, 0])
+    coarse = nib.Nifti1Image(np.zeros((4, 3, 3), np.int8), np.diag([2.0, 1, 1, 1]))
+    np.testing.assert_array_equal(on_grid(values, affine, coarse)[:, 0, 0], [0] * 4)
+
+
+@pytest.mark.parametrize("change", ["origin", "zoom", "turn", "shape"])
+def test_a_mask_must_have_the_grid_of_its_bold(tmp_path, change):
+    affine = np.diag([2.0, 2, 2, 1])
+    nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), affine).to_filename(
+        tmp_path / "bold.nii"
+    )
+    other, shape = affine.copy(), (4, 4, 4)
+    if change == "origin":
+        other[1, 3] = 0.5
+    elif change == "zoom":
+        other[2, 2] = 2.01
+    elif change == "turn":
+        other[:2, :2] = [[0, 2], [2, 0]]
+    else:
+        shape = (4, 4, 3)
+    for grid, size, fits in ((affine, (4, 4, 4), True), (other, shape, False)):
+        mask = nib.Nifti1Image(np.ones(size, np.uint8), grid)
+        if fits:
+            check_grid(tmp_path / "mask.nii", mask, tmp_path / "bold.nii")
+            continue
+        with pytest.raises(UserError, match=r"mask\.nii: its grid .* is not that of"):
+            check_grid(tmp_path / "mask.nii", mask, tmp_path / "bold.nii")
 
 
 def test_f_value_over_repeated_pictures_is_select_k_best():

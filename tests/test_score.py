@@ -55,6 +55,21 @@ def test_the_table_is_that_of_the_metrics(folders, tmp_path, run):
     assert "12 pictures, seen 20 x 16, reconstructed 20 x 16" in err
 
 
+def test_the_seed_is_that_of_what_is_drawn(folders, run):
+    tables = [run(*folders, "--seed", seed)[1] for seed in (0, 1, 1)]
+    assert tables[0] == run(*folders)[1]
+    assert tables[1] == tables[2]
+    rows = [
+        [line.split("\t") for line in table.strip().split("\n")[1:]] for table in tables
+    ]
+    for one, other in zip(rows[0], rows[1], strict=True):
+        # The value is not drawn; the interval of every row that has one is.
+        assert one[:3] == other[:3]
+        if one[1] == "pixel_correlation":
+            assert one[3:5] != other[3:5]
+            assert one[5] != other[5]
+
+
 def test_reconstructions_of_another_size_are_brought_to_that_of_the_seen(folders, run):
     before = run(*folders)[1]
     for path in folders[1].iterdir():

@@ -110,7 +110,10 @@ def main() -> int:
         return done.returncode
     # All: the results of those that were noticed, too.
     said = subprocess.run(
-        [*mutmut, "results", "--all", "true"], capture_output=True, text=True, check=True
+        [*mutmut, "results", "--all", "true"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     states = dict(line.strip().split(": ", 1) for line in said.splitlines())
     states = {name: states[name] for name in names}
