@@ -12,7 +12,7 @@ from diffusers import (
 )
 from diffusers.models import AutoencoderKL, DualTransformer2DModel
 from PIL import Image
-from toys import TOY_VDVAE, WIDTH, fill
+from toys import TOY_VDVAE, WIDTH
 from transformers import CLIPModel, CLIPTokenizer
 
 from bids_recon.datatypes import Decoded

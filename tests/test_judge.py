@@ -1,4 +1,4 @@
-"""Features that are kept are those of the picture, the layer and the weights asked for."""
+"""Features that are kept are those of the picture, layer and weights asked for."""
 
 import numpy as np
 import pytest

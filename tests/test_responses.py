@@ -177,7 +177,7 @@ def test_volumes_of_a_window(onset, duration, start_time, volumes):
 @pytest.mark.parametrize("unit", ["percent", "z"])
 def test_confounds_leave_a_window(unit):
     rng = np.random.default_rng(0)
-    confounds = rng.standard_normal((40, 2)) + [3, -5]
+    confounds = rng.standard_normal((40, 2)) + np.array([3, -5])
     clean = 100 + rng.standard_normal((40, 5))
     bold = clean + confounds @ rng.uniform(5, 20, (2, 5))
     trials = pd.DataFrame({"onset": [8.0, 30.0], "duration": 4.0, "role": "trial"})

@@ -58,8 +58,9 @@ def adamw(X, Y, groups, decoder):
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_best_epoch_by_trials_held_out_is_kept(noise, seed):
     X, Y, groups = noise
-    X = np.concatenate([X, Y @ np.ones((4, 20), np.float32)], axis=1)
-    decoder = SGD(learning_rate=0.004, batch_size=16, epochs=80, patience=3, seed=seed)
+    mixed = np.random.default_rng(1).standard_normal((4, 20)).astype(np.float32)
+    X = np.concatenate([X, Y @ mixed], axis=1)
+    decoder = SGD(learning_rate=0.008, batch_size=16, epochs=80, patience=3, seed=seed)
     expected, n_epochs = adamw(X, Y, groups, decoder)
     # It ends by its patience, before all epochs.
     assert 5 < n_epochs < 80

@@ -1,0 +1,90 @@
+"""What --mem-mb and --offline do to a run."""
+
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import nibabel as nib
+import pytest
+
+from bids_recon.dataset.layout import Dataset
+from bids_recon.plan.checks import processes_within_memory
+from bids_recon.plan.estimate import LIBRARIES_MB, largest_run_mb
+from bids_recon.plan.make_plan import make_plan
+from bids_recon.plan.methods import whole_recipe
+from bids_recon.settings import Settings
+
+
+@pytest.fixture
+def plan(small_dataset, tmp_path):
+    settings = Settings(small_dataset, tmp_path / "out", level="participant")
+    return make_plan(Dataset(settings), "01", (whole_recipe("eigenimage"),))
+
+
+def test_the_largest_run_is_held_twice_with_its_responses(plan, small_dataset):
+    path = next(small_dataset.glob("derivatives/fmriprep/**/*run-01*brain_mask.nii.gz"))
+    n_voxels = int((nib.load(path).get_fdata() > 0).sum())
+    bold = next(small_dataset.glob("derivatives/fmriprep/**/*run-01*bold.nii.gz"))
+    n_volumes, n_trials = nib.load(bold).shape[3], 12
+    expected = 4 * n_voxels * (2 * n_volumes + 3 * n_trials) / 2**20
+    assert largest_run_mb(plan) == LIBRARIES_MB + int(expected)
+
+
+@pytest.mark.parametrize(
+    ("share", "n_procs", "expected"),
+    [(1.0, 8, 1), (2.99, 8, 2), (3.0, 8, 3), (3.5, 2, 2), (None, 8, 8)],
+)
+def test_as_many_processes_as_fit(plan, caplog, share, n_procs, expected):
+    need = largest_run_mb(plan)
+    mem_mb = share and int(share * need)
+    settings = replace(plan.settings, mem_mb=mem_mb, n_procs=n_procs)
+    with caplog.at_level(logging.WARNING, "bids_recon"):
+        assert processes_within_memory(settings, [plan]) == expected
+    told = f"{expected} run at once instead of {n_procs}" in caplog.text
+    assert told == (expected < n_procs)
+
+
+def test_a_run_begins_no_more_processes_than_fit(plan, small_dataset, tmp_path):
+    # Python reads this as every process begins.
+    begun = tmp_path / "begun"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nprint(sys.argv, file=open({str(begun)!r}, 'a'))\n"
+    )
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    words = ["participant", "--stages", "responses", "--n-procs", "2", "--mem-mb"]
+    words = [small_dataset, tmp_path / "out", *words, 2 * largest_run_mb(plan) - 1]
+    done = subprocess.run(
+        [sys.executable, "-m", "bids_recon", *map(str, words)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 run at once instead of 2" in done.stderr
+    # One process fits, which does all the work itself.
+    (own,) = begun.read_text().splitlines()
+    assert "--n-procs" in own
+
+
+def test_offline_is_what_libraries_are_told(tmp_path):
+    code = (
+        "import sys; from bids_recon.cli import main\n"
+        "main(sys.argv[1:])\n"
+        "from huggingface_hub.constants import HF_HUB_OFFLINE\n"
+        "from templateflow.conf import TF_AUTOUPDATE\n"
+        "print(HF_HUB_OFFLINE, TF_AUTOUPDATE)"
+    )
+    words = [tmp_path / "nowhere", tmp_path / "out", "participant", "--offline"]
+    hidden = ("HF_HUB_OFFLINE", "TEMPLATEFLOW_AUTOUPDATE", "TRANSFORMERS_OFFLINE")
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        env={**env, "TEMPLATEFLOW_HOME": str(tmp_path / "templateflow")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["True", "False"], done.stderr
