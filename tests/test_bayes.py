@@ -194,6 +194,43 @@ class TestDecoder:
         # Not because they say nothing: far narrower than before the response.
         assert deviation.mean() < 0.8 * (Z @ pixels).std(axis=0).mean()
 
+    def test_the_gaussian_part_is_centred_where_the_features_are(self):
+        rng = np.random.default_rng(0)
+        Z = rng.standard_normal((60, 4))
+        X = (Z @ rng.standard_normal((4, 80))).astype(np.float32)
+        X += 0.05 * rng.standard_normal(X.shape).astype(np.float32)
+        decoder = EncodingInversion(parts=("gaussian",))
+        decoder.fit(X[:50], Z[:50] + 100, np.arange(50))
+        for values in (decoder.gaussian(X[50:]), decoder.predict(X[50:])):
+            np.testing.assert_allclose(values, Z[50:] + 100, atol=0.3)
+        # Of two trials' mean, less is drawn to the prior than of one.
+        far = X[50:] * 0 + X[:50].mean(axis=0) + 3 * (X[50:] - X[:50].mean(axis=0))
+        once, often = (
+            decoder.predict(far, np.full(10, count)) - 100 for count in (1, 1000)
+        )
+        assert (np.linalg.norm(often, axis=1) > np.linalg.norm(once, axis=1)).all()
+
+    def test_the_pictures_that_responses_speak_for(self):
+        rng = np.random.default_rng(0)
+        Z = 3 * rng.standard_normal((40, 6)) + 10
+        X = (Z @ rng.standard_normal((6, 90))).astype(np.float32)
+        noisy = X + 0.5 * rng.standard_normal(X.shape).astype(np.float32)
+        decoder = EncodingInversion(parts=("gaussian", "exemplar"))
+        decoder.fit(noisy, Z.reshape(40, 2, 3), np.arange(40))
+        features, weights = decoder.best_exemplars(X, np.ones(40))
+        assert features.shape == (40, 3, 2, 3)
+        np.testing.assert_allclose(features[:, 0], Z.reshape(40, 2, 3), atol=1e-4)
+        assert (np.diff(weights, axis=1) <= 0).all()
+        assert (weights[:, 0] > 2 / 40).all()
+        assert (weights.sum(axis=1) <= 1 + 1e-9).all()
+        learned = decoder.learned()
+        assert set(learned["weights"]) == {"gaussian", "exemplar"}
+        assert set(learned["exemplar"][0]) == {
+            *("components", "penalty", "shrinkage", "bandwidth", "temperature")
+        }
+        assert set(learned["gaussian"][0]) == {"components", "penalty", "shrinkage"}
+        assert learned["gaussian"][0]["penalty"] in decoder.penalties
+
     def test_pictures_all_alike_and_one_picture(self):
         rng = np.random.default_rng(0)
         X = rng.standard_normal((10, 20)).astype(np.float32)
@@ -218,11 +255,22 @@ class TestDecoder:
             {"shrinkages": (0.0, 1.0)},
             {"shrinkages": (2.0,)},
             {"temperatures": (-1.0,)},
+            {"parts": ()},
+            {"parts": ("ridge", "ridge")},
+            {"penalties": ()},
+            {"scales": (1e-7,)},
+            {"bandwidths": (1e7,)},
+            {"components": (1.1,)},
+            {"n_folds": 1},
+            {"n_best": 0},
         ],
     )
     def test_settings_that_make_no_sense_are_refused(self, wrong):
-        with pytest.raises(ValueError, match=r"parts|shrinkages|temperatures"):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
             EncodingInversion(**wrong)
+
+    def test_settings_at_their_limits_are_taken(self):
+        EncodingInversion(n_folds=2, n_best=1, penalties=(1e-6, 1e6), shrinkages=(1.0,))
 
     def test_the_space_tells_what_its_components_leave_out(self):
         rng = np.random.default_rng(0)

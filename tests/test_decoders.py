@@ -257,3 +257,48 @@ def test_a_factorisation_without_an_intercept_is_not_shared_with_one(problem):
     np.testing.assert_array_equal(
         second.fit(X, Y, groups).predict(X_test), alone.predict(X_test)
     )
+
+
+def test_small_voxels_and_small_targets_are_not_constant(problem):
+    X, Y, X_test, groups = problem
+    Y = Y.copy()
+    Y[:, 0] = 2 * X[:, 17] - 1
+    big, small = (
+        Univariate().fit(scale * X, Y, groups).predict(scale * X_test)
+        for scale in (1.0, 1e-3)
+    )
+    np.testing.assert_allclose(big, small, rtol=1e-4, atol=1e-5)
+    whole = Sparse(k_best=20, n_nonzero=4).fit(X, Y, groups).predict(X_test)
+    tiny = Sparse(k_best=20, n_nonzero=4).fit(X, 1e-6 * Y, groups).predict(X_test)
+    np.testing.assert_allclose(1e6 * tiny, whole, rtol=1e-3, atol=1e-4)
+
+
+def test_a_constant_voxel_is_never_chosen(problem):
+    X, Y, _, groups = problem
+    X = X.copy()
+    X[:, 5] = 3.0
+    for k in (5, 89):
+        assert (best_voxels(X, Y, k) != 5).all()
+    assert (Univariate().fit(X, Y, groups).voxels_ != 5).all()
+
+
+def test_as_many_values_as_there_can_be_classes():
+    X = np.random.default_rng(0).standard_normal((32, 4))
+    values = np.arange(32.0)[:, None]
+    decoder = SparseLogistic(max_iter=2).fit(X, values, np.arange(32))
+    np.testing.assert_array_equal(decoder.values_[0], values[:, 0])
+
+
+def test_coefficients_of_many_targets_are_those_of_each(problem, monkeypatch):
+    X, _, X_test, groups = problem
+    rng = np.random.default_rng(5)
+    Y = X[:, :6] @ rng.standard_normal((6, 50)) + rng.standard_normal((40, 50))
+    alphas = (1.0, 100.0, 1000.0)
+    together = Ridge(alpha="per-target", alphas=alphas, coefficients=True)
+    together.fit(X, Y, groups)
+    for target in (0, 17, 49):
+        theirs = SklearnRidge(alpha=together.alphas_[target]).fit(X, Y[:, target])
+        ours = together.coef_[:, target]
+        np.testing.assert_allclose(ours, theirs.coef_, rtol=1e-5, atol=1e-8)
+    expected = X_test @ together.coef_ + (Y.mean(0) - X.mean(0) @ together.coef_)
+    np.testing.assert_allclose(together.predict(X_test), expected, rtol=1e-4, atol=1e-5)

@@ -12,11 +12,11 @@ from bids_recon.dataset.layout import Run
 
 RECIPE = """\
 name: windowed
-description: A window of 4 s, 3 s after the onset, without tissue signals
+description: A window of 4 s, 4.5 s after the onset, without tissue signals
 cite: [miyawaki2008]
 pictures: {max_size: 8}
 responses:
-  estimator: {name: window, lag: 3.0, detrend: false}
+  estimator: {name: window, lag: 4.5, detrend: false}
   confounds: [wm_csf]
 decode:
   eigenimage:
@@ -70,7 +70,7 @@ def expected_responses(dataset, number):
     times = START + 2.0 * np.arange(len(bold))
     events = pd.read_csv(dataset / f"sub-01/func/{name}_events.tsv", sep="\t")
     events = events.drop(index=LOST)
-    begins = events["onset"].to_numpy() + 3
+    begins = events["onset"].to_numpy() + 4.5
     inside = [(times >= begin) & (times < begin + 4) for begin in begins]
     return events, np.array([signal[rows].mean(axis=0) for rows in inside]), mask
 

@@ -64,6 +64,71 @@ class TestSplits:
         }
         assert len(found) > 4
 
+    def test_what_a_column_says_is_where_trials_go(self, trials):
+        trials = trials.assign(
+            stimulus=[f"p{i}" for i in range(12)],
+            part=["Train", "trn", "TRAINING", "train"]
+            + ["val", "Test", "tst", "test"]
+            + ["train"] * 4,
+            third=list("aabbccaabbcc"),
+        )
+        (fold,) = make_split("column:part", trials, 0).folds
+        assert fold.train.tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
+        assert fold.test.tolist() == [4, 5, 6, 7]
+        folds = make_split("column:third", trials, 0).folds
+        assert [fold.name for fold in folds] == list("abc")
+        assert [fold.test.tolist() for fold in folds] == [
+            [0, 1, 6, 7],
+            [2, 3, 8, 9],
+            [4, 5, 10, 11],
+        ]
+        assert folds[0].train.tolist() == [2, 3, 4, 5, 8, 9, 10, 11]
+
+    def test_one_picture_is_left_out_at_a_time(self, trials):
+        split = make_split("leave-one-picture-out", trials, 0)
+        assert [fold.name for fold in split.folds] == [
+            f"picture-000{number}" for number in range(1, 7)
+        ]
+        assert [fold.test.tolist() for fold in split.folds] == [
+            [number, number + 6] for number in range(6)
+        ]
+
+    def test_two_units_and_two_pictures_are_enough(self, trials):
+        split = make_split("session", trials, 0)
+        assert [fold.name for fold in split.folds] == ["ses-A", "ses-B"]
+        assert [fold.test.tolist() for fold in split.folds] == [
+            list(range(6)),
+            list(range(6, 12)),
+        ]
+        two = trials.assign(stimulus=["a", "b"] * 6)
+        assert len(make_split("kfold:2", two, 0).folds) == 2
+
+    def test_several_sessions_are_separated_by_commas(self, trials):
+        trials = trials.assign(
+            session=list("AABBCCDDEEFF"), stimulus=[f"p{i}" for i in range(12)]
+        )
+        (fold,) = make_split("train=A,ses-C/test=B,F", trials, 0).folds
+        assert fold.name == "test"
+        assert fold.train.tolist() == [0, 1, 4, 5]
+        assert fold.test.tolist() == [2, 3, 10, 11]
+
+    def test_rows_without_a_side_are_named(self, trials):
+        trials = trials.assign(
+            stimulus=[f"p{i}" for i in range(12)], onset=10.0 * np.arange(12)
+        )
+        trials.loc[4:10, "split"] = None
+        with pytest.raises(UserError) as caught:
+            make_split("column:split", trials, 0)
+        said = str(caught.value)
+        assert "n/a for 7 of 12 trials" in said
+        assert "session A, task t, run 2, onset 40 s; " in said
+        assert "; and 2 more)" in said
+        trials.loc[4:5, "split"] = "test"
+        with pytest.raises(UserError) as caught:
+            make_split("column:split", trials.assign(onset=np.nan), 0)
+        assert "more" not in str(caught.value)
+        assert "onset" not in str(caught.value)
+
     def test_default_is_the_column_split_where_there_is_one(self, trials):
         assert make_split(None, trials, 0).rule == "column:split"
         assert make_split(None, trials.drop(columns="split"), 0).rule == "kfold:10"
