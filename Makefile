@@ -2,12 +2,14 @@
 # make test    linters, documentation and tests
 # make fuzz    ten minutes of odd bytes for everything that reads files
 # make bench   speed and memory beside peers, measured in the same run
+# make mutants PACKAGE=evaluation [SAMPLE=200]
+#              changes the package bit by bit, and shows which changes no test notices
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz bench docs lint clean
+.PHONY: demo test fuzz bench mutants docs lint clean
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,5 +49,12 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/unseen_patterns.py
 	$(BIN)/python tests/benchmarks/ridge.py
 
+$(BIN)/.installed-mutants: $(BIN)/.installed-test
+	$(BIN)/pip install --quiet --editable '.[mutants]'
+	touch $@
+
+mutants: $(BIN)/.installed-mutants
+	$(BIN)/python tests/mutants/run.py "$(PACKAGE)" $(SAMPLE)
+
 clean:
-	rm -rf $(VENV) demo docs/_build
+	rm -rf $(VENV) demo docs/_build mutants
