@@ -32,6 +32,7 @@ TESTS = {
     "evaluation": (
         "tests/test_ceiling_spurious.py",
         "tests/test_evaluation.py",
+        "tests/test_group_statistics.py",
         "tests/test_judge.py",
         "tests/test_profiles.py",
         "tests/test_scores.py",
