@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from bids_recon.errors import Note
+
 _CAUGHT: ContextVar[Sequence[warnings.WarningMessage]] = ContextVar(
     "caught", default=()
 )
@@ -28,14 +30,21 @@ def caught() -> Iterator[None]:
 
 
 def in_words() -> list[str]:
-    """Return what was caught so far, each message once, with its count."""
+    """Return what was caught so far, each message once, with its count.
+
+    Our own notes are sentences already.
+    """
+    notes = [str(c.message) for c in _CAUGHT.get() if issubclass(c.category, Note)]
     counts = Counter(
         " ".join(str(caught.message).split())
         for caught in _CAUGHT.get()
-        if not issubclass(caught.category, (*OF_NO_USE, ResourceWarning))
+        if not issubclass(caught.category, (*OF_NO_USE, ResourceWarning, Note))
     )
     times = {1: "once", 2: "twice"}
     return [
-        f"A library warned {times.get(count, f'{count} times')}: {message[:300]}"
-        for message, count in counts.items()
+        *dict.fromkeys(notes),
+        *(
+            f"A library warned {times.get(count, f'{count} times')}: {message[:300]}"
+            for message, count in counts.items()
+        ),
     ]

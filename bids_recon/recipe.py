@@ -71,6 +71,7 @@ class DecodeStep:
     voxels: Method | None = None
     rescale: str | None = None
     beside: tuple[Method, ...] = ()
+    graph: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def _method(kind: str) -> Any:
 Features = _method("feature space")
 Decoder = _method("decoder")
 Selection = _method("voxel selection")
+GraphMethod = _method("graph")
 Estimator = _method("response estimator")
 Generator = _method("generator")
 
@@ -209,6 +211,7 @@ class DecodeFile(Table):
         tuple[Features, ...],
         BeforeValidator(lambda value: () if value is None else value),
     ] = ()
+    graph: GraphMethod | None = None
 
 
 class AverageFile(Table):

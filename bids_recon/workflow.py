@@ -35,6 +35,12 @@ from bids_recon.recipe import Recipe, with_test_repeats
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_stage, repeats
+from bids_recon.stages.connectivity.nodes import (
+    Rois,
+    nodes_stage,
+    rois_of_graphs,
+    seg_of,
+)
 from bids_recon.stages.decode.stage import decode_stage
 from bids_recon.stages.evaluate import evaluate_stage
 from bids_recon.stages.generate.stage import generate_stage
@@ -184,6 +190,7 @@ def jobs_of(plan: Plan) -> list[Job]:
     for roi in dict.fromkeys(r for a in plan.analyses for r in a.roi_sets):
         stage = partial(rois_stage, plan, roi, first)
         jobs.append(Job(f"{subject} rois {roi.name}", "rois", stage, of_first))
+    jobs += nodes_jobs(plan)
     for analysis in plan.analyses:
         responses = response_jobs(plan, Variant.of(plan, analysis.recipe))
         known = {job.name for job in jobs}
@@ -193,6 +200,25 @@ def jobs_of(plan: Plan) -> list[Job]:
     report = partial(report_stage, plan)
     jobs.append(Job(f"{subject} report", "report", report, (), after, REPORT))
     return of_stages(jobs, plan.settings.stages)
+
+
+def nodes_jobs(plan: Plan) -> list[Job]:
+    """Return one job per set of regions that are nodes of a graph."""
+    found = [rois for a in plan.analyses for rois in rois_of_graphs(a)]
+    return [
+        Job(
+            nodes_name(plan, rois),
+            "rois",
+            partial(nodes_stage, plan, rois),
+            tuple(f"sub-{plan.subject} rois {roi.name}" for roi in rois),
+        )
+        for rois in dict.fromkeys(found)
+    ]
+
+
+def nodes_name(plan: Plan, rois: Rois) -> str:
+    """Return how the job that makes nodes of regions is called."""
+    return f"sub-{plan.subject} nodes {seg_of(rois)}"
 
 
 def response_jobs(plan: Plan, variant: Variant) -> list[Job]:
@@ -211,7 +237,8 @@ def response_jobs(plan: Plan, variant: Variant) -> list[Job]:
 def analysis_jobs(plan: Plan, analysis: Analysis, responses: list[str]) -> list[Job]:
     """Return the jobs of one recipe on one set of regions, one after another."""
     masks = [f"sub-{plan.subject} rois {roi.name}" for roi in analysis.roi_sets]
-    needs = (*responses, *masks)
+    nodes = [nodes_name(plan, rois) for rois in rois_of_graphs(analysis)]
+    needs = (*responses, *masks, *nodes)
     seconds = analysis_seconds(analysis, sizes_of(plan, analysis))
     jobs = []
     for stage, function in (

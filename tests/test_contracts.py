@@ -23,9 +23,11 @@ from bids_recon.machine import Machine
 from bids_recon.recipe import DecodeStep, Method, read_recipe, recipe_names
 from bids_recon.registry import build, load
 from bids_recon.responses import ESTIMATORS
-from bids_recon.rois import SELECTIONS
+from bids_recon.rois import GRAPHS, SELECTIONS
+from bids_recon.stages.connectivity.nodes import Nodes
 from bids_recon.stages.decode.features import Gallery
 from bids_recon.stages.decode.fold_data import Material, fold_data
+from bids_recon.stages.decode.graphs import GraphPlan
 from bids_recon.stages.decode.rescale import rescale
 from bids_recon.stages.decode.stage import StepDecoder, fit_space
 
@@ -33,6 +35,18 @@ N_PICTURES, N_VOXELS = 12, 40
 
 # What a method needs beside its defaults to run on pictures of 6 x 6 pixels, with
 # networks at toy size.
+DECODER_OPTIONS = {
+    "cluster-attention": {
+        "n_clusters": 6,
+        "n_queries": 3,
+        "width": 16,
+        "epochs": 4,
+        "batch_size": 16,
+    },
+    "cnn": {"channels": 4, "kernel": 3, "hidden": [16], "epochs": 4, "batch_size": 16},
+    "gcn": {"width": 16, "hidden": 16, "channels": 4, "epochs": 4, "batch_size": 16},
+    "vae": {"hidden": [16], "width": 16, "epochs": 4, "batch_size": 16},
+}
 OPTIONS = {"vdvae": {"n_layers": 3, "architecture": TOY_VDVAE}}
 FEEDS = {
     "inverse": {"features": "eigenimage"},
@@ -61,6 +75,7 @@ REGISTRIES = {
     "generator": GENERATORS,
     "metric": METRICS,
     "selection": SELECTIONS,
+    "graph": GRAPHS,
 }
 
 
@@ -105,7 +120,16 @@ def machine(toy_weights):
 
 def step(decoder="ridge", features="pixels", voxels=None, rescale=None):
     method = Method(features, OPTIONS.get(features, {}))
-    return DecodeStep(method, Method(decoder), (), voxels, rescale)
+    options = DECODER_OPTIONS.get(decoder, {})
+    return DecodeStep(method, Method(decoder, options), (), voxels, rescale)
+
+
+def graph_plan(decoder):
+    """Four regions for nodes, where a decoder reads a graph."""
+    if not getattr(load(DECODERS, "decoder", decoder), "uses_graph", False):
+        return None
+    nodes = Nodes(("A", "B", "C", "D"), np.arange(N_VOXELS) % 4)
+    return GraphPlan(load(GRAPHS, "graph", "nearest")(k=2), nodes, None)
 
 
 def step_decoder(material, step, machine, fold=None):
@@ -113,7 +137,9 @@ def step_decoder(material, step, machine, fold=None):
     data = fold_data(material, fold or material.split.folds[0], recipe)
     space = fit_space(step, material.gallery, data.train_picture, machine)
     Y = material.gallery.targets(space, data.train_picture)
-    return StepDecoder(step, material.region["only"], data, Y, machine)
+    graph = graph_plan(step.decoder.name)
+    region = material.region["only"]
+    return StepDecoder(step, region, data, Y, machine, graph=graph)
 
 
 def decoded_test(material, step, machine, fold=None):
@@ -285,12 +311,18 @@ def test_a_decoder_saved_and_loaded_predicts_the_same(decoder, machine):
     X = rng.standard_normal((30, N_VOXELS)).astype(np.float32)
     Y = (rng.random((30, 2, 3)) > 0.5).astype(np.float32)
     # A ridge that makes no coefficients predicts from its training trials.
-    options = {"coefficients": True} if decoder == "ridge" else {}
+    options = DECODER_OPTIONS.get(decoder, {})
+    options = {"coefficients": True} if decoder == "ridge" else options
+    how, more = graph_plan(decoder), {}
+    if how is not None:
+        trials = pd.DataFrame({"session": "", "task": "", "run": np.arange(30) // 15})
+        every = np.arange(N_VOXELS)
+        more["graph"] = how.graph(trials, X, every, np.zeros((N_VOXELS, 3)))
 
     def make():
         return build(DECODERS, "decoder", decoder, options, machine)
 
-    fitted = make().fit(X, Y, np.arange(30))
+    fitted = make().fit(X, Y, np.arange(30), **more)
     again = restore(make(), state_of(fitted))
     X_test = rng.standard_normal((5, N_VOXELS)).astype(np.float32)
     predicted = fitted.predict(X_test)

@@ -36,6 +36,7 @@ PATTERNS = {
     "mask": _SUBJECT + "_label-{label}_desc-used_mask{extension|.nii.gz}",
     "reference": _SUBJECT + "_desc-mean_boldref{extension|.nii.gz}",
     "ceiling": _SUBJECT + "_stat-{stat}_desc-{desc}_statmap{extension|.nii.gz}",
+    "nodes": _SUBJECT + "_seg-{seg}_dseg{extension|.nii.gz}",
     "spurious": _RECON + "_spurious{extension|.tsv}",
     "recon": _RECON + "_recon{extension|.tsv}",
     "pictures": _RECON + "_recon",

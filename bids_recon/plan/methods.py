@@ -21,7 +21,7 @@ from bids_recon.recipe import (
 )
 from bids_recon.registry import build, examine, load
 from bids_recon.responses import ESTIMATORS
-from bids_recon.rois import SELECTIONS
+from bids_recon.rois import GRAPHS, SELECTIONS
 from bids_recon.schema import Finding, refusal
 from bids_recon.settings import Settings
 from bids_recon.weights import absent, find, stamp_of, weights_called
@@ -31,6 +31,7 @@ KINDS = MappingProxyType(
         "response estimator": ESTIMATORS,
         "feature space": FEATURES,
         "voxel selection": SELECTIONS,
+        "graph": GRAPHS,
         "decoder": DECODERS,
         "generator": GENERATORS,
     }
@@ -70,6 +71,15 @@ def decoder_of(step: DecodeStep, machine: Machine) -> Decoder:
     """Make the decoder of a step."""
     method = step.decoder
     return build(DECODERS, "decoder", method.name, method.options, machine)
+
+
+def graph_of(step: DecodeStep) -> Any:
+    """Return how a step's graph is made; ``None`` where its decoder reads none."""
+    decoder = load(DECODERS, "decoder", step.decoder.name)
+    if not getattr(decoder, "uses_graph", False):
+        return None
+    method = step.graph or Method("nearest")
+    return build(GRAPHS, "graph", method.name, method.options)
 
 
 def generator_of(recipe: Recipe, machine: Machine) -> Generator:
@@ -161,7 +171,7 @@ def _uncentred(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _misplaced(recipe: Recipe) -> Iterator[Finding]:
-    """Find features beside others that their decoder cannot use."""
+    """Find features beside others, and graphs, that their decoder cannot use."""
     for name, step in recipe.decode.items():
         path = ("decode", name, "beside")
         if step.beside and not uses_prior(step):
@@ -169,6 +179,11 @@ def _misplaced(recipe: Recipe) -> Iterator[Finding]:
         for method in step.beside:
             if of_captions(space_class(method)):
                 yield Finding(path, f"{method.name!r} are features of captions")
+        if step.graph and graph_of(step) is None:
+            yield Finding(
+                ("decode", name, "graph"),
+                f"the decoder {step.decoder.name!r} reads no graph",
+            )
 
 
 def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:

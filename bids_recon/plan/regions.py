@@ -1,7 +1,8 @@
 """Regions by their labels: which files they are in, and which voxels they have."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,7 +20,9 @@ from bids_recon.dataset.images import (
 from bids_recon.dataset.layout import RoiFile
 from bids_recon.dataset.segmentations import read_labels
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.plan.methods import graph_of
 from bids_recon.plan.plan import Plan
+from bids_recon.rois.graphs import check_nodes
 from bids_recon.rois.masks import mask_above, mask_of, on_grid
 from bids_recon.settings import RoiSet
 
@@ -75,6 +78,30 @@ def region(plan: Plan, roi: RoiSet, image: nib.Nifti1Image) -> np.ndarray:
     return inside
 
 
+def node_masks(
+    plan: Plan, rois: Sequence[RoiSet], image: nib.Nifti1Image
+) -> dict[str, np.ndarray]:
+    """Return the regions that are nodes of a graph, each on the grid of the BOLD.
+
+    Where several sets are read, each is a node; of a single one, each of its labels,
+    and of an atlas each region that a label fits.
+    """
+    if len(rois) > 1 or not rois[0].labels:
+        return {roi.name: region(plan, roi, image) for roi in rois}
+    nodes: dict[str, np.ndarray] = {}
+    for label in rois[0].labels:
+        if ":" not in label:
+            nodes[label] = region(plan, RoiSet(label, (label,)), image)
+            continue
+        (part,) = find_region(plan, label)
+        named = {index: name for name, index in read_labels(part.file.table).items()}
+        nodes |= {
+            named[index]: replace(part, wanted=(index,)).on_grid_of(image)
+            for index in part.wanted
+        }
+    return nodes
+
+
 def check_masks(plan: Plan) -> None:
     """Check that brain masks lie on the grid of their BOLD.
 
@@ -94,7 +121,8 @@ def check_regions(plan: Plan) -> None:
     Raises
     ------
     UserError
-        If one does not, or is in another space than the BOLD.
+        If one does not, or is in another space than the BOLD, or a graph would have one
+        node only.
     """
     image = open_image(plan.runs[0].run.bold)
     sets = dict.fromkeys(roi for a in plan.analyses for roi in a.roi_sets)
@@ -104,6 +132,12 @@ def check_regions(plan: Plan) -> None:
                 f"sub-{plan.subject}: the regions {'+'.join(roi.labels)} have no voxel "
                 "on the grid of the BOLD. Check that the masks lie where the BOLD does."
             )
+    for analysis in plan.analyses:
+        for name, step in analysis.recipe.decode.items():
+            how = graph_of(step)
+            if how is not None and how.nodes == "regions":
+                masks = node_masks(plan, analysis.rois[name], image)
+                check_nodes([node for node, mask in masks.items() if mask.any()])
 
 
 def _misfit(plan: Plan, file: RoiFile, image: nib.Nifti1Image) -> str | None:

@@ -329,8 +329,8 @@ def _check_degrees(weights: np.ndarray, names: Sequence[str]) -> None:
         raise UserError(
             f"The weights of the edges of {names[low[0]]} sum to "
             f"{weights[low[0]].sum():.3g}, since some are negative; a graph "
-            "convolution needs sums above 0. Leave signed out of graph in the recipe, so that "
-            "absolute values are taken.",
+            "convolution needs sums above 0. Leave signed out of graph in the recipe, "
+            "so that absolute values are taken.",
             Status.USAGE,
         )
 

@@ -1,13 +1,14 @@
 """The two sides of each fold: trials, their responses, and the pictures they showed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from bids_recon.datatypes import Responses, Trials, join_responses
 from bids_recon.evaluation.splits import Fold, Split
+from bids_recon.plan.methods import graph_of
 from bids_recon.plan.plan import (
     Analysis,
     Plan,
@@ -16,7 +17,10 @@ from bids_recon.plan.plan import (
 )
 from bids_recon.recipe import Recipe
 from bids_recon.responses.standardize import Standardizer
+from bids_recon.stages.connectivity.nodes import load_nodes
+from bids_recon.stages.connectivity.series import bold_series
 from bids_recon.stages.decode.features import Gallery
+from bids_recon.stages.decode.graphs import GraphPlan
 from bids_recon.stages.responses import (
     Variant,
     load_responses,
@@ -42,6 +46,8 @@ class Material:
         Which of them each trial showed.
     split : Split
         Who is learned on and who is tested.
+    graphs : mapping of str to GraphPlan
+        How the graph is made, for each feature space whose decoder reads one.
     """
 
     responses: Responses
@@ -49,6 +55,7 @@ class Material:
     gallery: Gallery
     picture: np.ndarray
     split: Split
+    graphs: Mapping[str, GraphPlan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,38 @@ def load_material(plan: Plan, analysis: Analysis) -> Material:
         for name, rois in analysis.rois.items()
     }
     picture = plan.positions(responses.trials["stimulus"])
-    return Material(responses, region, Gallery.of(plan, recipe), picture, split)
+    graphs = {
+        name: graph_plan(plan, analysis, name, union)
+        for name, step in recipe.decode.items()
+        if graph_of(step) is not None
+    }
+    gallery = Gallery.of(plan, recipe)
+    return Material(responses, region, gallery, picture, split, graphs)
+
+
+def graph_plan(
+    plan: Plan, analysis: Analysis, name: str, union: np.ndarray
+) -> GraphPlan:
+    """Return how the graph of a decoded feature space is made.
+
+    Parameters
+    ----------
+    plan, analysis
+        What is done.
+    name : str
+        The feature space.
+    union : array of shape (x, y, z), bool
+        The voxels of all regions that the recipe reads.
+    """
+    how = graph_of(analysis.recipe.decode[name])
+    nodes = None
+    if how.nodes == "regions":
+        nodes = load_nodes(plan, analysis.rois[name], union)
+    if how.source == "trials":
+        return GraphPlan(how, nodes, None)
+    node = np.arange(int(union.sum())) if nodes is None else nodes.node
+    variant = Variant.of(plan, analysis.recipe)
+    return GraphPlan(how, nodes, bold_series(plan, variant, union, node))
 
 
 def fold_pictures(

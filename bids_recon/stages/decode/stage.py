@@ -36,6 +36,7 @@ from bids_recon.plan.plan import Analysis, Plan, split_settings
 from bids_recon.recipe import DecodeStep, Recipe
 from bids_recon.registry import build
 from bids_recon.rois import SELECTIONS
+from bids_recon.stages.connectivity.nodes import nodes_path, rois_of_graphs
 from bids_recon.stages.decode.features import Gallery
 from bids_recon.stages.decode.fold_data import (
     FoldData,
@@ -44,6 +45,7 @@ from bids_recon.stages.decode.fold_data import (
     load_material,
     trials_and_split,
 )
+from bids_recon.stages.decode.graphs import GraphPlan
 from bids_recon.stages.decode.posterior import posterior_path, prior_of, write_posterior
 from bids_recon.stages.decode.rescale import moments, rescale
 from bids_recon.stages.responses import Variant, response_files
@@ -84,6 +86,10 @@ class StepDecoder:
         Where to compute.
     prior : Prior, optional
         What is known of pictures beside them, for a decoder that uses it.
+    graph : GraphPlan, optional
+        How a graph is made, for a decoder that reads one.
+    keep : Path, optional
+        Where a training is kept that may be ended.
     """
 
     def __init__(
@@ -94,8 +100,11 @@ class StepDecoder:
         Y: Targets,
         machine: Machine,
         prior: Prior | None = None,
+        graph: GraphPlan | None = None,
+        keep: Path | None = None,
     ) -> None:
         self.step, self.region, self.data = step, region, data
+        self.graph, self.keep = graph, keep
         self.Y, self.machine, self.prior = Y, machine, prior
         self.whole = _columns(data.train.values, region)
 
@@ -113,7 +122,9 @@ class StepDecoder:
         self.decoder = decoder_of(self.step, self.machine)
         if before is not None and self._shares_with(before):
             self.X, self.decoder.equations = before.X, before.decoder.equations
-        self._fit(self.decoder, self.X, np.arange(len(self.X)))
+        if self.keep is not None and hasattr(self.decoder, "keep"):
+            self.decoder.keep = self.keep
+        self._fit(self.decoder, self.X, np.arange(len(self.X)), voxels)
         shape, counts = self.Y.shape[1:], self.n_repeats
         write_whole(out, partial(predict_to, self.decoder, self.X_test, shape, counts))
         return {"voxels_used": self.chosen, **state_of(self.decoder)}
@@ -148,7 +159,7 @@ class StepDecoder:
             voxels = self._select(train)
             decoder = decoder_of(self.step, self.machine)
             X = _columns(self.whole[train], voxels)
-            self._fit(decoder, X, train)
+            self._fit(decoder, X, train, voxels)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "predicted.npy")
                 X_out = _columns(self.whole[held_out], voxels)
@@ -201,13 +212,20 @@ class StepDecoder:
         one = np.ones(len(trials))
         return trials["n_repeats"].to_numpy(float) if "n_repeats" in trials else one
 
-    def _fit(self, decoder: Decoder, X: np.ndarray, rows: np.ndarray) -> None:
+    def _fit(
+        self, decoder: Decoder, X: np.ndarray, rows: np.ndarray, voxels: np.ndarray
+    ) -> None:
         """Fit a decoder to some training trials, whose responses are X."""
         Y, groups = self.Y[rows], self.data.groups[rows]
         streams = getattr(decoder, "streams", False)
         more = {}
         if self.prior is not None:
             more["prior"] = replace(self.prior, beside=self.prior.beside[rows])
+        if self.graph is not None:
+            chosen = np.flatnonzero(self.region)[voxels]
+            trials = self.data.train.trials.iloc[rows].reset_index(drop=True)
+            xyz = self.data.train.xyz[chosen]
+            more["graph"] = self.graph.graph(trials, X, chosen, xyz)
         decoder.fit(X, Y if streams else np.asarray(Y), groups, **more)
 
     def _select(self, trials: np.ndarray) -> np.ndarray:
@@ -253,6 +271,12 @@ def decoded_path(
     """Return where decoded features of a fold are kept; ``side`` is test or train."""
     folder = plan.work / f"{analysis.desc}_{analysis.label}"
     return folder / f"{fold.file_name}_{step}_{side}.npy"
+
+
+def training_path(plan: Plan, analysis: Analysis, fold: Fold, step: str) -> Path:
+    """Return where the training of a network is kept while it lasts."""
+    folder = plan.work / f"{analysis.desc}_{analysis.label}"
+    return folder / f"{fold.file_name}_{step}_training.safetensors"
 
 
 def decoder_path(plan: Plan, analysis: Analysis) -> Path:
@@ -301,6 +325,9 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
         "Learned": learned,
     }
     sidecar.write(record, describe, [], machine.used)
+    for fold in material.split.folds:
+        for name in analysis.recipe.decode:
+            training_path(plan, analysis, fold, name).unlink(missing_ok=True)
     return Result(True, reason)
 
 
@@ -311,6 +338,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
     files = [response_files(plan, run, variant) for run in plan.runs]
     local = [roi_path(plan, roi) for roi in analysis.roi_sets]
     local += [path for file in files for path in (file.values, file.trials, file.mask)]
+    local += [nodes_path(plan, rois) for rois in rois_of_graphs(analysis)]
     return Record(
         stage="decode",
         settings={
@@ -352,7 +380,16 @@ def _decode_fold(
         Y, prior = gallery.targets(space, training), None
         if uses_prior(step):
             prior = prior_of(step, gallery, space, training, machine)
-        own = StepDecoder(step, material.region[name], data, Y, machine, prior)
+        own = StepDecoder(
+            step,
+            material.region[name],
+            data,
+            Y,
+            machine,
+            prior,
+            material.graphs.get(name),
+            training_path(plan, analysis, fold, name),
+        )
         test = decoded_path(plan, analysis, fold, name, "test")
         state = own.decode(test, before)
         if step.rescale:

@@ -1,0 +1,1 @@
+"""Beside stage 2: the nodes of graphs, and how alike their time courses are."""
