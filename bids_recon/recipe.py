@@ -301,7 +301,10 @@ def _recipe_data(
     if name_or_path in recipe_names():
         resource = files("bids_recon").joinpath("recipes", f"{name_or_path}.yml")
         where = f"recipe {name_or_path}"
-        return parse_yaml(resource.read_text(encoding="utf-8"), where), where
+        data = parse_yaml(resource.read_text(encoding="utf-8"), where)
+        if "extends" in data:
+            data = _merge(_recipe_data(data.pop("extends"), before)[0], data)
+        return data, where
     if path.suffix not in (".yml", ".yaml"):
         raise UserError(
             f"There is no recipe called {name_or_path!r}. "

@@ -16,6 +16,7 @@ from bids_recon.decoders.training import (
     mixed_precision,
     scales_of,
     seeded,
+    shared_scale,
 )
 from bids_recon.errors import UserError
 from bids_recon.machine import Machine
@@ -45,7 +46,8 @@ class NetworkDecoder(TrainingSettings):
     Parameters
     ----------
     scale : {'voxel', 'global'}
-        Whether responses are divided by the deviation of their voxel, or all by one.
+        Whether responses are centred and divided by the mean and deviation of their
+        voxel, or all by one mean and deviation, as published.
     machine : Machine
         Where to compute.
     keep : Path, optional
@@ -95,8 +97,10 @@ class NetworkDecoder(TrainingSettings):
             )
         vars(self).pop("_made", None)
         self.shape_ = np.array(Y.shape[1:], dtype=np.int64)
-        self.x_mean_, self.x_scale_ = scales_of(X, train, self.scale == "global")
-        self.y_mean_, self.y_scale_ = scales_of(Y, train, True)
+        self.x_mean_, self.x_scale_ = scales_of(X, train)
+        if self.scale == "global":
+            self.x_mean_, self.x_scale_ = shared_scale(self.x_mean_, self.x_scale_)
+        self.y_mean_, self.y_scale_ = scales_of(Y, train, shared=True)
         self._prepare(X, Y, train)
         device = self.machine.torch_device
         with seeded(self.seed, device):

@@ -177,7 +177,7 @@ class Trained:
 
 
 def scales_of(
-    values: "np.ndarray | Targets", rows: np.ndarray, shared: bool
+    values: "np.ndarray | Targets", rows: np.ndarray, shared: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation (n_columns,) of some rows; 1 where all are alike.
 
@@ -204,6 +204,12 @@ def scales_of(
     return mean.astype(np.float32), np.where(scale > 1e-6, scale, 1.0).astype(
         np.float32
     )
+
+
+def shared_scale(mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and deviation of all values, given those of each column."""
+    variance = (scale.astype(np.float64) ** 2).mean() + mean.astype(np.float64).var()
+    return np.full_like(mean, mean.mean()), np.full_like(scale, np.sqrt(variance))
 
 
 class Training:
