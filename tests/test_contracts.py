@@ -29,7 +29,7 @@ from bids_recon.stages.decode.features import Gallery
 from bids_recon.stages.decode.fold_data import Material, fold_data
 from bids_recon.stages.decode.graphs import GraphPlan
 from bids_recon.stages.decode.rescale import rescale
-from bids_recon.stages.decode.stage import StepDecoder, fit_space
+from bids_recon.stages.decode.step_decoder import StepDecoder, fit_space
 
 N_PICTURES, N_VOXELS = 12, 40
 

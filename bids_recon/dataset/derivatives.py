@@ -38,6 +38,11 @@ PATTERNS = {
     "ceiling": _SUBJECT + "_stat-{stat}_desc-{desc}_statmap{extension|.nii.gz}",
     "nodes": _SUBJECT + "_seg-{seg}_dseg{extension|.nii.gz}",
     "spurious": _RECON + "_spurious{extension|.tsv}",
+    "decoding": _RECON + "_decoding{extension|.tsv}",
+    "weights": _SUBJECT
+    + "_label-{label}_stat-{stat}_desc-{desc}_statmap{extension|.nii.gz}",
+    "relmat": _SUBJECT + "_seg-{seg}_meas-{meas}[_desc-{desc}]_relmat{extension|.tsv}",
+    "generator": _RECON + "_generator{extension|.safetensors}",
     "recon": _RECON + "_recon{extension|.tsv}",
     "pictures": _RECON + "_recon",
     "metrics": _RECON + "_metrics{extension|.tsv}",
@@ -48,7 +53,8 @@ PATTERNS = {
 
 IGNORED = (
     *("*.html", "logs", "work", "figures", "recon", "group_*"),
-    *("*_desc-trial*", "*_boldref.*"),
+    *("*_desc-trial*", "*_boldref.*", "*_relmat.*"),
+    *("*_stat-weight_*", "*_stat-pattern_*", "*_stat-gradient_*", "*_stat-attention_*"),
 )
 """What BIDS has no rule for yet; ``docs/outputs.md`` describes it."""
 

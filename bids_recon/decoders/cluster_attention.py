@@ -63,6 +63,9 @@ class ClusterAttentionDecoder(NetworkDecoder):
 
     name: ClassVar[str] = "cluster-attention"
 
+    mapped: ClassVar[tuple[str, ...]] = ("attention", "gradient")
+    """The maps that it makes."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(self, "n_clusters", "n_queries", "width", "heads", "n_blocks")

@@ -61,6 +61,9 @@ class NetworkDecoder(TrainingSettings):
     streams: ClassVar[bool] = True
     """Takes ``Targets`` as they are, and writes predictions in blocks."""
 
+    mapped: ClassVar[tuple[str, ...]] = ("gradient",)
+    """The maps that it makes."""
+
     name: ClassVar[str]
     """What messages call it."""
 

@@ -78,6 +78,12 @@ class NormalEquations:
             return self._divide(self._centred.astype(np.float64), alpha).T
         return self._divide(self._centred.T.astype(np.float64), alpha)
 
+    def coefficients(self, Y: np.ndarray, alpha: float) -> np.ndarray:
+        """Return the weights of voxels (n_voxels, n_targets), of centred targets."""
+        if self.dual:
+            return self._centred.T @ self._divide(Y.astype(np.float64), alpha)
+        return self._divide(self._centred.T.astype(np.float64) @ Y, alpha)
+
     def _divide(self, B: np.ndarray, alpha: float) -> np.ndarray:
         """Return (K + alpha I)^-1 B, or the same with C."""
         if alpha > 0 and "basis" not in vars(self):

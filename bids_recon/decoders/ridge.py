@@ -9,6 +9,7 @@ from bids_recon.datatypes import Targets, column_blocks, fresh
 from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.normal_equations import NormalEquations
+from bids_recon.decoders.patterns import MOST_TARGETS, linear_maps, thinning
 from bids_recon.machine import Machine
 
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 7, 15))
@@ -62,9 +63,15 @@ class Ridge:
         default=None, init=False, repr=False, compare=False
     )
     """Those of another ridge on the same X may be put here before ``fit``."""
+    keeps_data: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether training data are among what was learned, as predictions without
+    coefficients need them."""
 
     streams: ClassVar[bool] = True
     """Takes ``Targets`` as they are, and writes predictions in blocks."""
+
+    mapped: ClassVar[tuple[str, ...]] = ("weight", "pattern")
+    """The maps that it makes."""
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, str) and self.alpha not in CHOICES:
@@ -97,10 +104,22 @@ class Ridge:
             self.equations = NormalEquations(X, algebra, self.intercept)
         self.equations.algebra = algebra
         self.alphas_ = self._choose(groups)
+        if self.keeps_data and not self.coefficients:
+            self.X_, self.targets_, self.rows_ = X, Y.values, Y.rows
         if self.coefficients:
             self.x_mean_ = self.equations.mean
             self.coef_, self.intercept_ = self._coefficients(X.shape[1])
         return self
+
+    def _take_up(self) -> None:
+        """Solve again what was solved for training data that were kept."""
+        self._Y = Targets(self.targets_, self.rows_)
+        n_operations = 2.0 * len(self._Y) * self._Y.n_targets * min(self.X_.shape)
+        algebra = Algebra(self.machine, n_operations)
+        self.equations = NormalEquations(self.X_, algebra, self.intercept)
+        if isinstance(self.alpha, str):
+            # As where the penalty was chosen: by eigenvectors.
+            _ = self.equations.basis
 
     def _blocks(self) -> list[slice]:
         """Return the targets, some at a time."""
@@ -142,6 +161,18 @@ class Ridge:
                 solved = self.equations.algebra.product(weights[alpha], Y[:, own])
                 coef[:, np.flatnonzero(own) + part.start] = solved
         return coef, np.concatenate(intercept)
+
+    def maps(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Return weights and patterns of the voxels of X, see ``linear_maps``."""
+        some = thinning(self._Y.n_targets)
+        Y = self._Y.thinned(MOST_TARGETS).astype(np.float64)
+        Y -= Y.mean(axis=0) * self.intercept
+        alphas = self.alphas_[some]
+        weights = np.empty((X.shape[1], Y.shape[1]))
+        for alpha in np.unique(alphas):
+            own = alphas == alpha
+            weights[:, own] = self.equations.coefficients(Y[:, own], alpha)
+        return linear_maps(X, weights)
 
     def spread(self, groups: np.ndarray, most: int) -> np.ndarray:
         """Return how much predictions of unseen trials vary about the training mean.
@@ -191,6 +222,8 @@ class Ridge:
         """
         if out is None:
             out = np.empty((len(X), *self.shape_), dtype=np.float32)
+        if self.equations is None and hasattr(self, "X_"):
+            self._take_up()
         if hasattr(self, "coef_"):
             values = (X.astype(np.float64) - self.x_mean_) @ self.coef_
             out.reshape(len(X), -1)[:] = values + self.intercept_

@@ -1,11 +1,12 @@
 """Linear regression by stochastic gradient descent, for responses that do not fit."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from bids_recon.decoders.inner_folds import inner_folds
+from bids_recon.decoders.patterns import linear_maps, thinning
 from bids_recon.machine import Machine
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class SGD:
     patience: int = 5
     seed: int = 0
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
+
+    mapped: ClassVar[tuple[str, ...]] = ("weight", "pattern")
+    """The maps that it makes."""
 
     def __post_init__(self) -> None:
         if not (0 < self.learning_rate <= 10 and 0 <= self.weight_decay <= 10):
@@ -126,6 +130,13 @@ class SGD:
             parts.append(x.astype(np.float32) @ self.coef_)
         values = np.concatenate(parts) * self.y_scale_ + self.y_mean_
         return values.reshape(len(X), *self.shape_).astype(np.float32)
+
+    def maps(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Return weights and patterns of the voxels of X, see ``linear_maps``."""
+        some = thinning(self.coef_.shape[1])
+        weights = self.coef_[:, some].astype(np.float64)
+        weights = weights / self.x_scale_[:, None] * self.y_scale_[some]
+        return linear_maps(X, weights)
 
 
 def _moments(values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -11,6 +11,8 @@ from sklearn.linear_model import (
     LinearRegression,
     OrthogonalMatchingPursuit,
 )
+
+from bids_recon.decoders.patterns import dense, linear_maps, thinning
 
 METHODS = ("omp", "bayesian-ridge", "linear")
 
@@ -66,6 +68,9 @@ class Sparse:
     k_best: int = 500
     n_nonzero: int = 10
 
+    mapped: ClassVar[tuple[str, ...]] = ("weight", "pattern")
+    """The maps that it makes."""
+
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method is one of {METHODS}, not {self.method!r}")
@@ -120,3 +125,9 @@ class Sparse:
             products = (X[:, chosen].astype(np.float64) * coef).sum(axis=1)
             values[:, target] = products + self.intercept_[target]
         return values.reshape(len(X), *self.shape_)
+
+    def maps(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Return weights and patterns of the voxels of X, see ``linear_maps``."""
+        some = thinning(len(self.coef_))
+        weights = dense(self.voxels_[some], self.coef_[some], X.shape[1])
+        return linear_maps(X, weights)

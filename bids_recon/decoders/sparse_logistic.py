@@ -1,12 +1,13 @@
 """Local decoders as published: sparse multinomial logistic regression."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.special import softmax
 
 from bids_recon.decoders.l1_logistic import l1_logistic
+from bids_recon.decoders.patterns import dense, linear_maps, thinning
 from bids_recon.decoders.sparse import best_voxels
 from bids_recon.errors import Status, UserError
 
@@ -35,6 +36,9 @@ class SparseLogistic:
     C: float = 10.0
     k_best: int = 100
     max_iter: int = 300
+
+    mapped: ClassVar[tuple[str, ...]] = ("weight", "pattern")
+    """The maps that it makes."""
 
     def __post_init__(self) -> None:
         if not self.C > 0:
@@ -101,3 +105,13 @@ class SparseLogistic:
             logits = chosen @ coef.T + self.intercept_[target]
             values[:, target] = softmax(logits, axis=1) @ self.values_[target]
         return values.reshape(len(X), *self.shape_)
+
+    def maps(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Return weights and patterns of the voxels of X, see ``linear_maps``.
+
+        A target's weights are those of its classes, summed with the values of these.
+        """
+        some = thinning(len(self.coef_))
+        values = self.values_[some] - self.values_[some].mean(axis=1, keepdims=True)
+        coef = np.einsum("tc,tck->tk", values, self.coef_[some])
+        return linear_maps(X, dense(self.voxels_[some], coef, X.shape[1]))

@@ -1,14 +1,19 @@
 """The baseline: each target from the one voxel that follows it best."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
+
+from bids_recon.decoders.patterns import dense, linear_maps, thinning
 
 
 @dataclass
 class Univariate:
     """Simple regression of each target on its best training voxel."""
+
+    mapped: ClassVar[tuple[str, ...]] = ("weight", "pattern")
+    """The maps that it makes."""
 
     def fit(self, X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> Self:  # noqa: ARG002
         """Learn from X (n_trials, n_voxels), Y (n_trials, *shape)."""
@@ -33,3 +38,9 @@ class Univariate:
         """Return features (n_trials, *shape), float32."""
         values = X[:, self.voxels_] * self.coef_ + self.intercept_
         return values.reshape(len(X), *self.shape_).astype(np.float32)
+
+    def maps(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Return weights and patterns of the voxels of X, see ``linear_maps``."""
+        some = thinning(len(self.coef_))
+        chosen, coef = self.voxels_[some, None], self.coef_[some, None]
+        return linear_maps(X, dense(chosen, coef, X.shape[1]))

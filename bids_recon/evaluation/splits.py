@@ -14,6 +14,9 @@ from sklearn.decomposition import PCA
 from bids_recon.datatypes import Trials
 from bids_recon.errors import Status, UserError, did_you_mean, first_few
 
+ALL = "all"
+"""The rule by which decoders are trained on all trials, to be used again."""
+
 TRAIN_WORDS = ("train", "training", "trn")
 TEST_WORDS = ("test", "testing", "tst", "val", "validation")
 CLUSTER_COMPONENTS = 50
@@ -113,10 +116,11 @@ def make_split(
     ----------
     rule : str or None
         ``kfold:K`` over pictures, ``leave-one-picture-out``, ``run``, ``session``,
-        ``task``, ``column:NAME``, ``clusters:K`` of similar pictures, ``paper`` and
-        ``file:PATH`` by ``sides``, or ``train=A,B/test=C`` with sessions. ``None``
-        takes the column ``split`` where the trials have it, else the paper's split
-        where there is one with trials on both sides, else ``kfold:10``.
+        ``task``, ``column:NAME``, ``clusters:K`` of similar pictures, ``all``,
+        ``all:UNIT``, ``paper`` and ``file:PATH`` by ``sides``, or
+        ``train=A,B/test=C`` with sessions. ``None`` takes the column ``split`` where
+        the trials have it, else the paper's split where there is one with trials on
+        both sides, else ``kfold:10``.
     trials : Trials
         The trials, all of which have a picture.
     seed : int
@@ -145,6 +149,7 @@ def make_split(
         "run": lambda: _by_unit(rule, trials),
         "session": lambda: _by_unit(rule, trials),
         "task": lambda: _by_unit(rule, trials),
+        ALL: lambda: _all(rule, trials),
         "column": lambda: _by_column(rule, argument, trials),
         "paper": lambda: _by_sides(rule, trials, sides),
         "file": lambda: _by_sides(rule, trials, sides),
@@ -367,6 +372,16 @@ def _by_clusters(
         "no picture of it."
     )
     return _over_pictures(rule, folds, trials, sentence)
+
+
+def _all(rule: str, trials: Trials) -> Split:
+    every = np.ones(len(trials), dtype=bool)
+    sentence = (
+        f"Decoders were trained on all {len(trials)} trials, to be used again with "
+        "--model-from; nothing was held out, and nothing is tested."
+    )
+    groups = trials["stimulus"].to_numpy(str)
+    return Split(rule, (_fold(ALL, every, ~every),), groups, False, sentence)
 
 
 def _by_sessions(rule: str, trials: Trials) -> Split:

@@ -225,6 +225,11 @@ def weights_stamps(recipe: Recipe, settings: Settings) -> dict[str, str]:
     return {name: stamp_of(path) for name, path in found.items() if path}
 
 
+def mapped_by(step: DecodeStep) -> tuple[str, ...]:
+    """Return which maps of voxels a step's decoder makes."""
+    return getattr(load(DECODERS, "decoder", step.decoder.name), "mapped", ())
+
+
 def uses_prior(step: DecodeStep) -> bool:
     """Tell whether a step's decoder wants to know pictures that were never shown."""
     decoder = load(DECODERS, "decoder", step.decoder.name)

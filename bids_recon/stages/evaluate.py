@@ -34,7 +34,8 @@ from bids_recon.plan.plan import (
 from bids_recon.recipe import Recipe
 from bids_recon.stages.decode.features import COMPARED, Gallery
 from bids_recon.stages.decode.fold_data import trials_and_split
-from bids_recon.stages.decode.stage import decoded_path, fit_space
+from bids_recon.stages.decode.stage import decoded_path
+from bids_recon.stages.decode.step_decoder import fit_space
 from bids_recon.stages.generate.make_pictures import limit_path, limits_of, seed_of
 from bids_recon.stages.generate.stage import listing, n_samples, recon_files
 from bids_recon.weights import find, weights_called

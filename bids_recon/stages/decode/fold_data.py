@@ -70,6 +70,8 @@ class FoldData:
         Which picture each trial showed.
     groups : array of shape (n_train,)
         What inner folds keep together.
+    scales : dict of str to array
+        What responses were scaled by, as ``scale_arrays`` names it.
     """
 
     train: Responses
@@ -77,6 +79,7 @@ class FoldData:
     train_picture: np.ndarray
     test_picture: np.ndarray
     groups: np.ndarray
+    scales: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def trials_and_split(plan: Plan, recipe: Recipe) -> tuple[Trials, Split]:
@@ -177,6 +180,7 @@ def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
     train = material.responses.where(fold.train)
     test = material.responses.where(fold.test)
     scaler = Standardizer(settings.standardize).fit(train.values, train.trials)
+    scales = scale_arrays(scaler, "scale")
     # One after the other, so that only one side is held twice.
     train = _scaled(train, scaler)
     test = _scaled(test, scaler)
@@ -187,10 +191,20 @@ def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
         test = test.average()
     if settings.standardize_again:
         scaler = Standardizer(None).fit(train.values, train.trials)
+        scales |= scale_arrays(scaler, "scale_again")
         train, test = _scaled(train, scaler), _scaled(test, scaler)
     train_picture, test_picture = fold_pictures(material, fold, recipe)
     groups = material.split.groups[rows]
-    return FoldData(train, test, train_picture, test_picture, groups)
+    return FoldData(train, test, train_picture, test_picture, groups, scales)
+
+
+def scale_arrays(scaler: Standardizer, name: str) -> dict[str, np.ndarray]:
+    """Return what a scaler learned, ``name.mean/RUN`` and ``name.scale/RUN``."""
+    return {
+        f"{name}.{kind}/{key}": values
+        for kind, parts in (("mean", scaler.means_), ("scale", scaler.scales_))
+        for key, values in parts.items()
+    }
 
 
 def _scaled(responses: Responses, scaler: Standardizer) -> Responses:

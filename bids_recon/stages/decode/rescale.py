@@ -1,6 +1,7 @@
 """Give decoded features the mean and scale of true ones, which ridge shrinks."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,27 +45,58 @@ def rescale(
     ----------
     Ozcelik & VanRullen (2023), Scientific Reports 13, 15666: the transductive form.
     """
-    decoded = np.load(path, mmap_mode="r").reshape(-1, Y.n_targets)
+    apply_scale(path, learn_scale(how, Y, spread))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What predictions have, and what they get.
+
+    Parameters
+    ----------
+    true_mean, true_deviation : array of shape (n_targets,)
+        Of training features.
+    mean, deviation : array of shape (n_targets,)
+        Of predictions; empty where those of the test trials themselves are taken.
+    """
+
+    true_mean: np.ndarray
+    true_deviation: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def learn_scale(how: str, Y: Targets, spread: Callable[[int], np.ndarray]) -> Scale:
+    """Return the scale that decoded features get; parameters as of ``rescale``."""
     true = moments([Y])
     if how == "transductive":
+        return Scale(*true, np.empty(0), np.empty(0))
+    return Scale(*true, true[0], spread(ENOUGH))
+
+
+def apply_scale(path: Path, scale: Scale) -> None:
+    """Give decoded features (n_test, *shape) in a file the scale of true ones."""
+    values = np.load(path, mmap_mode="r")
+    decoded = values.reshape(len(values), -1)
+    mean, deviation = scale.mean, scale.deviation
+    if not len(mean):
         if len(decoded) < 2:
             raise UserError(
                 "rescale: transductive takes the scale of the test trials themselves, "
                 "and there is one only. Use rescale: train."
             )
         mean, deviation = moments([decoded])
-    else:
-        mean, deviation = true[0], spread(ENOUGH)
-    scale = np.divide(
+    true = scale.true_mean, scale.true_deviation
+    factor = np.divide(
         true[1], deviation, out=np.zeros_like(true[1]), where=deviation > 1e-12
     )
 
     def write(part: Path) -> None:
-        out = new_array(part, (len(decoded), *Y.shape[1:]))
+        out = new_array(part, values.shape)
         flat = out.reshape(decoded.shape)
-        for columns in column_blocks(len(decoded), Y.n_targets, BLOCK):
+        for columns in column_blocks(len(decoded), decoded.shape[1], BLOCK):
             shifted = decoded[:, columns] - mean[columns]
-            flat[:, columns] = shifted * scale[columns] + true[0][columns]
+            flat[:, columns] = shifted * factor[columns] + true[0][columns]
         out.flush()
 
     write_whole(path, write)

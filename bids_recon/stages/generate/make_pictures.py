@@ -20,7 +20,8 @@ from bids_recon.plan.plan import Analysis, Plan, derive_seed
 from bids_recon.recipe import Recipe
 from bids_recon.stages.decode.features import COMPARED, teller
 from bids_recon.stages.decode.fold_data import Material, fold_pictures
-from bids_recon.stages.decode.stage import decoded_path, fit_space
+from bids_recon.stages.decode.stage import decoded_path
+from bids_recon.stages.decode.step_decoder import fit_space
 
 logger = logging.getLogger("bids_recon")
 

@@ -19,8 +19,10 @@ from bids_recon.reports.fragments import (
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_path
-from bids_recon.stages.decode.stage import decoder_path
+from bids_recon.stages.decode.maps import map_paths
+from bids_recon.stages.decode.stage import decoder_path, decoding_path
 from bids_recon.stages.generate.stage import recon_files
+from bids_recon.stages.report.comparison import comparison_words
 from bids_recon.stages.report.participant_figures import (
     figures_of,
     figures_of_data,
@@ -97,6 +99,9 @@ def parts_of(
     }
     if problems:
         words["problems_about"] = bullet_list(problems, "failed")
+    compared = comparison_words(plan, done)
+    if compared:
+        words["compared_about"] = compared
     drawn = figures_of_data(plan, done) if done else {}
     parts = _paths(plan, words, drawn)
     for analysis in done:
@@ -247,7 +252,9 @@ def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
         paths += [files.table, files.metrics, files.sidecar]
         paths += [files.spurious] if files.spurious.is_file() else []
         paths += [roi_path(plan, roi) for roi in analysis.roi_sets]
+        paths += [decoder_path(plan, analysis), decoding_path(plan, analysis)]
+        paths += list(map_paths(plan, analysis).values())
     if done:
         ceiling = ceiling_path(plan, Variant.of(plan, plan.analyses[0].recipe))
         paths += [reference_path(plan), *([ceiling] if ceiling.is_file() else [])]
-    return checksums(paths)
+    return checksums([path for path in paths if path.is_file()])

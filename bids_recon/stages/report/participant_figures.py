@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from safetensors import safe_open
 
 from bids_recon.dataset.images import open_image
 from bids_recon.dataset.stimuli import read_picture
@@ -15,6 +16,8 @@ from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.reports import figures
 from bids_recon.stages.ceiling import ceiling_path
 from bids_recon.stages.decode.fold_data import trials_and_split
+from bids_recon.stages.decode.maps import map_paths
+from bids_recon.stages.decode.stage import decoder_path
 from bids_recon.stages.generate.stage import listing, recon_files
 from bids_recon.stages.report.posterior_intervals import draw_posterior, posterior_steps
 from bids_recon.stages.responses import Variant, load_responses, response_files
@@ -72,11 +75,54 @@ def figures_of(plan: Plan, analysis: Analysis) -> Figures:
             drawn["posterior"] = lambda part: draw_posterior(
                 plan, analysis, listed, split, part
             )
+    drawn |= decoder_figures(plan, analysis)
     if learned:
         drawn["weights"] = lambda part: figures.save(
             figures.combination_weights(learned), part
         )
     return drawn
+
+
+def decoder_figures(plan: Plan, analysis: Analysis) -> Figures:
+    """Return the figures of decoders alone, which need no test trials."""
+    drawn: Figures = {}
+    curves = _curves(plan, analysis)
+    if curves:
+        drawn["training"] = lambda part: figures.save(
+            figures.training_curves(curves), part
+        )
+    maps = {k: p for k, p in map_paths(plan, analysis).items() if p.is_file()}
+    if maps and reference_path(plan).is_file():
+        drawn["maps"] = lambda part: _maps(plan, analysis, maps, part)
+    return drawn
+
+
+def _curves(plan: Plan, analysis: Analysis) -> dict[str, tuple[np.ndarray, int]]:
+    """Return the training curves of an analysis' networks."""
+    path = decoder_path(plan, analysis)
+    if not path.is_file():
+        return {}
+    with safe_open(path, "np") as stream:
+        names = [name for name in stream.keys() if name.endswith("/curve")]  # noqa: SIM118
+        several = len(analysis.recipe.decode) > 1
+        found = {}
+        for name in names:
+            fold, step = name.removesuffix("/curve").rsplit("/", 1)
+            best = stream.get_tensor(name.replace("/curve", "/best_epoch"))
+            words = f"{step}, {fold}" if several else fold
+            found[words] = (stream.get_tensor(name), int(best))
+    return found
+
+
+def _maps(plan: Plan, analysis: Analysis, maps: Mapping[str, Path], part: Path) -> None:
+    several = len(analysis.recipe.decode) > 1
+    shown = {
+        name if several else name.rpartition("_")[2]: np.asarray(
+            open_image(path).dataobj
+        )
+        for name, path in maps.items()
+    }
+    figures.save(figures.maps_on_mean(open_image(reference_path(plan)), shown), part)
 
 
 def _regions(plan: Plan, done: list[Analysis], part: Path) -> None:

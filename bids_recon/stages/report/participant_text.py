@@ -21,6 +21,7 @@ from bids_recon.reports.fragments import (
 )
 from bids_recon.settings import Settings
 from bids_recon.stages.generate.stage import recon_files
+from bids_recon.stages.report.comparison import decoding_words
 
 
 def what_was_read(plan: Plan, notes: list[str]) -> str:
@@ -52,6 +53,9 @@ def words_of(plan: Plan, analysis: Analysis) -> dict[str, str]:
     files = recon_files(plan, analysis)
     scores = read_table(files.metrics, numeric=NUMBERS)
     words = {"heading": _heading(plan, analysis), "scores": score_table(scores)}
+    decoding = decoding_words(plan, analysis)
+    if decoding:
+        words["decoding"] = decoding
     if files.spurious.is_file():
         columns = ("value", "chance", "p_value")
         checks = read_table(files.spurious, numeric=columns)
