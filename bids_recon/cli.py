@@ -192,6 +192,21 @@ def _add_method(group: Any) -> None:
         "kfold:10)",
     )
     group.add_argument(
+        "--connectivity",
+        nargs="+",
+        metavar="MEASURE[:SOURCE[:NODES]]",
+        help="write how alike regions are in training data: pearson, shrunk, partial, "
+        "covariance or tangent, of trials, bold or background, between regions or "
+        "voxels",
+    )
+    group.add_argument(
+        "--model-from",
+        type=absolute_path,
+        metavar="OUTPUT_DIR",
+        help="apply decoders that an earlier run trained (with --split all, or a test "
+        "set of its own) to these trials; nothing is learned",
+    )
+    group.add_argument(
         "--test-repeats",
         choices=("single", "combined"),
         help="test trials of one picture: each by itself, or combined, for all recipes "

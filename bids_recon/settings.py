@@ -88,6 +88,8 @@ class Settings:
     recipe: Texts = (DEFAULT_RECIPE,)
     roi: Texts = ()
     split: Text | None = None
+    connectivity: Texts = ()
+    model_from: PathText | None = None
     test_repeats: Literal["single", "combined"] | None = None
     stimuli: PathText | None = None
     stimulus_column: Text | None = None

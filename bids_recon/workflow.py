@@ -41,6 +41,11 @@ from bids_recon.stages.connectivity.nodes import (
     rois_of_graphs,
     seg_of,
 )
+from bids_recon.stages.connectivity.stage import (
+    connectivity_stage,
+    relmats_of,
+)
+from bids_recon.stages.connectivity.tangent import write_tangents
 from bids_recon.stages.decode.stage import decode_stage
 from bids_recon.stages.evaluate import evaluate_stage
 from bids_recon.stages.generate.stage import generate_stage
@@ -128,6 +133,8 @@ def run_group(settings: Settings) -> Status:
     logs = settings.output_dir / "logs"
     scored = [path.parent.name for path in settings.output_dir.glob("sub-*/recon")]
     with locked(logs / f"{name}.lock" for name in scored):
+        for line in write_tangents(settings.output_dir):
+            logger.info("%s", line)
         page = group_stage(settings)
     logger.info("Group report: %s", page)
     return Status.OK
@@ -191,6 +198,7 @@ def jobs_of(plan: Plan) -> list[Job]:
         stage = partial(rois_stage, plan, roi, first)
         jobs.append(Job(f"{subject} rois {roi.name}", "rois", stage, of_first))
     jobs += nodes_jobs(plan)
+    jobs += connectivity_jobs(plan, [job.name for job in jobs])
     for analysis in plan.analyses:
         responses = response_jobs(plan, Variant.of(plan, analysis.recipe))
         known = {job.name for job in jobs}
@@ -205,6 +213,7 @@ def jobs_of(plan: Plan) -> list[Job]:
 def nodes_jobs(plan: Plan) -> list[Job]:
     """Return one job per set of regions that are nodes of a graph."""
     found = [rois for a in plan.analyses for rois in rois_of_graphs(a)]
+    found += [r for _, r, asked in relmats_of(plan) if asked.nodes == "regions"]
     return [
         Job(
             nodes_name(plan, rois),
@@ -214,6 +223,21 @@ def nodes_jobs(plan: Plan) -> list[Job]:
         )
         for rois in dict.fromkeys(found)
     ]
+
+
+def connectivity_jobs(plan: Plan, needs: list[str]) -> list[Job]:
+    """Return one job per matrix of connectivity that is an output."""
+    jobs = []
+    for analysis, rois, asked in relmats_of(plan):
+        responses = response_jobs(plan, Variant.of(plan, analysis.recipe))
+        known = set(needs) | {job.name for job in jobs}
+        jobs += [job for job in responses if job.name not in known]
+        own = [*(job.name for job in responses), *needs]
+        words = (seg_of(rois), asked.measure, asked.desc or "")
+        name = " ".join((f"sub-{plan.subject} connectivity", *filter(None, words)))
+        work = partial(connectivity_stage, plan, analysis, rois, asked)
+        jobs.append(Job(name, "rois", work, tuple(dict.fromkeys(own))))
+    return jobs
 
 
 def nodes_name(plan: Plan, rois: Rois) -> str:

@@ -44,7 +44,7 @@ def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> Figure
     union = np.logical_or.reduce(list(regions.values()))
     occupied = np.flatnonzero(union.any(axis=(0, 1)))
     picks = np.unique(np.linspace(0, len(occupied) - 1, 8).round().astype(int))
-    area = _bounds((values != 0) | union)
+    area = bounds((values != 0) | union)
     zooms = nib.affines.voxel_sizes(canonical.affine)
     top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
     options = {
@@ -52,7 +52,7 @@ def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> Figure
         "interpolation": "nearest",
         "aspect": zooms[1] / zooms[0],
     }
-    colours = dict(zip(masks, _colours(len(masks)), strict=True))
+    colours = dict(zip(masks, colours_of(len(masks)), strict=True))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 11 / len(picks) * 1.15 + 0.5))
         axes = np.atleast_1d(figure.subplots(1, len(picks)))
@@ -83,13 +83,14 @@ def _canonical(mask: np.ndarray, mean: nib.Nifti1Image) -> np.ndarray:
     return np.asarray(nib.as_closest_canonical(image).dataobj).astype(bool)
 
 
-def _bounds(brain: np.ndarray) -> tuple[slice, slice]:
+def bounds(brain: np.ndarray) -> tuple[slice, slice]:
     """Return the rows and columns that hold something, with a margin of a voxel."""
     x, y = (np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2)))
     return slice(max(x[0] - 1, 0), x[-1] + 2), slice(max(y[0] - 1, 0), y[-1] + 2)
 
 
-def _colours(n: int) -> list[str]:
+def colours_of(n: int) -> list[str]:
+    """Return colours that can be told apart, again from the first after six."""
     return [COLOURS[index % len(COLOURS)] for index in range(n)]
 
 
@@ -153,7 +154,7 @@ def ceilings(percent: dict[str, np.ndarray]) -> Figure:
         axis = figure.subplots()
         bins = np.linspace(0, 100, 41)
         for (name, values), colour in zip(
-            percent.items(), _colours(len(percent)), strict=True
+            percent.items(), colours_of(len(percent)), strict=True
         ):
             median = float(np.median(values))
             axis.hist(
@@ -256,7 +257,7 @@ def scores_by_participant(table: pd.DataFrame, metric: str) -> Figure:
         axis = figure.subplots()
         width = 0.8 / len(kinds)
         for index, ((recipe, roi), colour) in enumerate(
-            zip(kinds, _colours(len(kinds)), strict=True)
+            zip(kinds, colours_of(len(kinds)), strict=True)
         ):
             rows = table[(table["recipe"] == recipe) & (table["roi"] == roi)]
             places = np.array([subjects.index(name) for name in rows["subject"]])
@@ -283,136 +284,4 @@ def scores_by_participant(table: pd.DataFrame, metric: str) -> Figure:
         axis.set_xlim(-0.6, len(subjects) - 0.4)
         axis.set_ylabel(metric.replace("_", " "))
         axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
-def training_curves(curves: dict[str, tuple[np.ndarray, int]]) -> Figure:
-    """Draw how the loss of networks fell, a line for each fold.
-
-    Parameters
-    ----------
-    curves : dict of str to (array of shape (n_epochs, 2), int)
-        Feature space and fold -> loss on training trials and error on those held out,
-        and the epoch whose weights were kept.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3))
-        axes = figure.subplots(1, 2, sharex=True)
-        titles = ("Loss on training trials", "Error on held-out training trials")
-        for column, (axis, title) in enumerate(zip(axes, titles, strict=True)):
-            colours = _colours(len(curves))
-            for (name, (curve, best)), colour in zip(
-                curves.items(), colours, strict=True
-            ):
-                epochs = np.arange(1, len(curve) + 1)
-                axis.plot(epochs, curve[:, column], color=colour, alpha=0.7, label=name)
-                if column:
-                    axis.plot(best, curve[best - 1, 1], "o", color=colour, ms=5)
-            axis.set_title(title)
-            axis.set_xlabel("epoch")
-        axes[0].set_ylabel("squared error, over variance")
-        if len(curves) <= 12:
-            axes[1].legend(
-                frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1)
-            )
-        figure.tight_layout()
-    return figure
-
-
-def maps_on_mean(mean: nib.Nifti1Image, maps: dict[str, np.ndarray]) -> Figure:
-    """Draw maps of voxels on axial slices of the mean BOLD, a row for each.
-
-    Parameters
-    ----------
-    mean : image
-        The mean BOLD.
-    maps : dict of str to array of shape (x, y, z)
-        What is shown by its name; NaN where there is nothing.
-    """
-    canonical = nib.as_closest_canonical(mean)
-    values = np.asarray(canonical.dataobj)
-    turned = {
-        name: np.asarray(
-            nib.as_closest_canonical(
-                nib.Nifti1Image(own.astype(np.float32), mean.affine)
-            ).dataobj
-        )
-        for name, own in maps.items()
-    }
-    known = np.logical_or.reduce([np.isfinite(own) for own in turned.values()])
-    occupied = np.flatnonzero(known.any(axis=(0, 1)))
-    picks = np.unique(np.linspace(0, len(occupied) - 1, 8).round().astype(int))
-    area = _bounds((values != 0) | known)
-    zooms = nib.affines.voxel_sizes(canonical.affine)
-    top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
-    options = {
-        "origin": "lower",
-        "interpolation": "nearest",
-        "aspect": zooms[1] / zooms[0],
-    }
-    with mpl.rc_context(STYLE):
-        height = 11 / len(picks) * 1.15 + 0.3
-        figure = Figure(figsize=(11, height * len(turned)), layout="constrained")
-        axes = figure.subplots(len(turned), len(picks), squeeze=False)
-        for row, (name, own) in zip(axes, turned.items(), strict=True):
-            most = float(np.nanmax(own)) or 1.0
-            for axis, z in zip(row, occupied[picks], strict=True):
-                axis.imshow(
-                    values[(*area, z)].T, cmap="gray", vmin=0, vmax=top, **options
-                )
-                shown = axis.imshow(
-                    np.ma.masked_invalid(own[(*area, z)].T),
-                    cmap="inferno",
-                    vmin=0,
-                    vmax=most,
-                    **options,
-                )
-                place = nib.affines.apply_affine(canonical.affine, (0, 0, z))[2]
-                axis.set_title(f"z = {place:.0f} mm", fontsize=9)
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(False)
-            row[0].set_ylabel(name, fontsize=9)
-            figure.colorbar(shown, ax=row, shrink=0.8, pad=0.01)
-    return figure
-
-
-def connectivity_matrix(matrix: np.ndarray, names: Sequence[str], what: str) -> Figure:
-    """Draw how alike nodes are.
-
-    Parameters
-    ----------
-    matrix : array of shape (n_nodes, n_nodes)
-        The measure.
-    names : sequence of str
-        Of the nodes.
-    what : str
-        What the measure is.
-    """
-    n_nodes = len(names)
-    off = np.abs(matrix[~np.eye(n_nodes, dtype=bool)])
-    most = float(off.max(initial=0.0)) or 1.0
-    side = min(3.2 + 0.28 * n_nodes, 8)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(side + 1, side))
-        axis = figure.subplots()
-        shown = axis.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
-        if n_nodes <= 60:
-            short = [shorten(name, 24, placeholder="…") for name in names]
-            axis.set_xticks(range(n_nodes), short, rotation=90, fontsize=8)
-            axis.set_yticks(range(n_nodes), short, fontsize=8)
-        if n_nodes <= 12:
-            for (row, column), value in np.ndenumerate(matrix):
-                dark = abs(value) > 0.6 * most
-                axis.text(
-                    column,
-                    row,
-                    f"{value:.2f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if dark else "black",
-                )
-        figure.colorbar(shown, ax=axis, label=what, shrink=0.8)
-        figure.tight_layout()
     return figure

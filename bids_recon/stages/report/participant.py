@@ -19,13 +19,16 @@ from bids_recon.reports.fragments import (
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_path
+from bids_recon.stages.connectivity.stage import read_relmat
 from bids_recon.stages.decode.maps import map_paths
 from bids_recon.stages.decode.stage import decoder_path, decoding_path
 from bids_recon.stages.generate.stage import recon_files
 from bids_recon.stages.report.comparison import comparison_words
 from bids_recon.stages.report.participant_figures import (
     figures_of,
+    figures_of_connectivity,
     figures_of_data,
+    relmats_there,
     work_is_there,
 )
 from bids_recon.stages.report.participant_text import (
@@ -96,13 +99,17 @@ def parts_of(
         "read_about": what_was_read(plan, notes),
         "settings_about": about(plan.settings),
         "cite_about": what_to_cite(plan),
+        **{
+            f"{name}_connectivity": paragraph(read_relmat(path).description)
+            for name, path in relmats_there(plan).items()
+        },
     }
     if problems:
         words["problems_about"] = bullet_list(problems, "failed")
     compared = comparison_words(plan, done)
     if compared:
         words["compared_about"] = compared
-    drawn = figures_of_data(plan, done) if done else {}
+    drawn = figures_of_data(plan, done) if done else figures_of_connectivity(plan)
     parts = _paths(plan, words, drawn)
     for analysis in done:
         words = words_of(plan, analysis)
@@ -257,4 +264,5 @@ def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
     if done:
         ceiling = ceiling_path(plan, Variant.of(plan, plan.analyses[0].recipe))
         paths += [reference_path(plan), *([ceiling] if ceiling.is_file() else [])]
+    paths += list(relmats_there(plan).values())
     return checksums([path for path in paths if path.is_file()])

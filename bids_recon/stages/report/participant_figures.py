@@ -8,13 +8,21 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
+from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.images import open_image
 from bids_recon.dataset.stimuli import read_picture
 from bids_recon.dataset.tables import read_table
 from bids_recon.evaluation.scores import finite_mean
 from bids_recon.plan.plan import Analysis, Plan
-from bids_recon.reports import figures
+from bids_recon.reports import decoder_figures, figures
 from bids_recon.stages.ceiling import ceiling_path
+from bids_recon.stages.connectivity.nodes import seg_of
+from bids_recon.stages.connectivity.stage import (
+    Relmat,
+    read_relmat,
+    relmat_path,
+    relmats_of,
+)
 from bids_recon.stages.decode.fold_data import trials_and_split
 from bids_recon.stages.decode.maps import map_paths
 from bids_recon.stages.decode.stage import decoder_path
@@ -28,6 +36,9 @@ Figures = dict[str, Callable[[Path], None]]
 
 SHOWN = 6
 """How many pictures of each rank are shown."""
+
+MOST_NODES = 500
+"""Nodes in a glass brain, at most."""
 
 LARGEST_PATTERN = 2000
 """Voxels and trials that correlations of patterns are computed from, at most."""
@@ -55,6 +66,43 @@ def figures_of_data(plan: Plan, done: list[Analysis]) -> Figures:
         drawn["ceiling_responses"] = lambda part: figures.save(
             figures.ceilings(_ceilings(plan, done, first)), part
         )
+    return drawn | figures_of_connectivity(plan)
+
+
+def figures_of_connectivity(plan: Plan) -> Figures:
+    """Return the figures of connectivity: name and suffix -> how to write."""
+    drawn: Figures = {}
+    for name, path in relmats_there(plan).items():
+        drawn |= _connectivity(plan, name, read_relmat(path))
+    return drawn
+
+
+def relmats_there(plan: Plan) -> dict[str, Path]:
+    """Return the matrices of connectivity that were written, by short names."""
+    found = {}
+    for _, rois, asked in relmats_of(plan):
+        path = relmat_path(plan, rois, asked)
+        if path.is_file():
+            words = (seg_of(rois), asked.measure, asked.desc or "")
+            found[camel_case(" ".join(words))] = path
+    return found
+
+
+def _connectivity(plan: Plan, name: str, relmat: Relmat) -> Figures:
+    def matrix(part: Path) -> None:
+        drawn = decoder_figures.connectivity_matrix(
+            relmat.values, relmat.names, relmat.words
+        )
+        figures.save(drawn, part)
+
+    def glass(part: Path) -> None:
+        drawn = decoder_figures.connectome(relmat.values, relmat.positions)
+        figures.save(drawn, part)
+
+    drawn: Figures = {f"{name}_relmat": matrix}
+    # A glass brain is that of the template.
+    if plan.space.startswith("MNI") and len(relmat.names) <= MOST_NODES:
+        drawn[f"{name}_connectome"] = glass
     return drawn
 
 
@@ -75,7 +123,7 @@ def figures_of(plan: Plan, analysis: Analysis) -> Figures:
             drawn["posterior"] = lambda part: draw_posterior(
                 plan, analysis, listed, split, part
             )
-    drawn |= decoder_figures(plan, analysis)
+    drawn |= figures_of_decoders(plan, analysis)
     if learned:
         drawn["weights"] = lambda part: figures.save(
             figures.combination_weights(learned), part
@@ -83,13 +131,13 @@ def figures_of(plan: Plan, analysis: Analysis) -> Figures:
     return drawn
 
 
-def decoder_figures(plan: Plan, analysis: Analysis) -> Figures:
+def figures_of_decoders(plan: Plan, analysis: Analysis) -> Figures:
     """Return the figures of decoders alone, which need no test trials."""
     drawn: Figures = {}
     curves = _curves(plan, analysis)
     if curves:
         drawn["training"] = lambda part: figures.save(
-            figures.training_curves(curves), part
+            decoder_figures.training_curves(curves), part
         )
     maps = {k: p for k, p in map_paths(plan, analysis).items() if p.is_file()}
     if maps and reference_path(plan).is_file():
@@ -122,7 +170,9 @@ def _maps(plan: Plan, analysis: Analysis, maps: Mapping[str, Path], part: Path) 
         )
         for name, path in maps.items()
     }
-    figures.save(figures.maps_on_mean(open_image(reference_path(plan)), shown), part)
+    figures.save(
+        decoder_figures.maps_on_mean(open_image(reference_path(plan)), shown), part
+    )
 
 
 def _regions(plan: Plan, done: list[Analysis], part: Path) -> None:
