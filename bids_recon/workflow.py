@@ -24,12 +24,14 @@ from bids_recon.dataset.output_dir import check_folders, make_output_dir
 from bids_recon.documents import yaml_text
 from bids_recon.engine import Job, Outcome, default_threads, defect, execute
 from bids_recon.errors import Status, UserError
+from bids_recon.evaluation.splits import trains_on_all
 from bids_recon.files import write_text
 from bids_recon.plan.checks import check_weights, processes_within_memory
 from bids_recon.plan.dry_run import describe
 from bids_recon.plan.estimate import REPORT, analysis_seconds, run_seconds, sizes_of
 from bids_recon.plan.make_plan import make_plan
 from bids_recon.plan.methods import whole_recipe
+from bids_recon.plan.model import check_settings
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.recipe import Recipe, with_test_repeats
 from bids_recon.reports.citations import citations
@@ -46,7 +48,7 @@ from bids_recon.stages.connectivity.stage import (
     relmats_of,
 )
 from bids_recon.stages.connectivity.tangent import write_tangents
-from bids_recon.stages.decode.stage import decode_stage
+from bids_recon.stages.decode.stage import decode_stage, generator_learns
 from bids_recon.stages.evaluate import evaluate_stage
 from bids_recon.stages.generate.stage import generate_stage
 from bids_recon.stages.report.group_level.stage import group_stage
@@ -73,6 +75,7 @@ def run_participant(settings: Settings) -> Status:
     """
     recipes = read_recipes(settings)
     check_folders(settings)
+    check_settings(settings)
     dataset = Dataset(settings)
     subjects = dataset.participants()
     if settings.dry_run:
@@ -212,7 +215,7 @@ def jobs_of(plan: Plan) -> list[Job]:
 
 def nodes_jobs(plan: Plan) -> list[Job]:
     """Return one job per set of regions that are nodes of a graph."""
-    found = [rois for a in plan.analyses for rois in rois_of_graphs(a)]
+    found = [rois for a in plan.analyses for rois in rois_of_graphs(plan, a)]
     found += [r for _, r, asked in relmats_of(plan) if asked.nodes == "regions"]
     return [
         Job(
@@ -261,15 +264,19 @@ def response_jobs(plan: Plan, variant: Variant) -> list[Job]:
 def analysis_jobs(plan: Plan, analysis: Analysis, responses: list[str]) -> list[Job]:
     """Return the jobs of one recipe on one set of regions, one after another."""
     masks = [f"sub-{plan.subject} rois {roi.name}" for roi in analysis.roi_sets]
-    nodes = [nodes_name(plan, rois) for rois in rois_of_graphs(analysis)]
+    nodes = [nodes_name(plan, rois) for rois in rois_of_graphs(plan, analysis)]
     needs = (*responses, *masks, *nodes)
     seconds = analysis_seconds(analysis, sizes_of(plan, analysis))
     jobs = []
-    for stage, function in (
+    stages = [
         ("decode", decode_stage),
         ("generate", generate_stage),
         ("evaluate", evaluate_stage),
-    ):
+    ]
+    if trains_on_all(plan.settings.split):
+        # Nothing is tested; a generator may learn.
+        stages = stages[: 2 if generator_learns(analysis.recipe) else 1]
+    for stage, function in stages:
         name = f"{analysis_name(plan, analysis)} {stage}"
         work = partial(function, plan, analysis)
         jobs.append(Job(name, stage, work, needs, seconds=seconds[stage]))

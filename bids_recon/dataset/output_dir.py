@@ -59,6 +59,7 @@ def _inputs(settings: Settings) -> Iterator[tuple[str, Path]]:
         ("--stimuli", settings.stimuli),
         ("--prior-pictures", settings.prior_pictures),
         ("--weights-dir", settings.weights_dir),
+        ("--model-from", settings.model_from),
     ):
         if folder is not None:
             yield option, folder

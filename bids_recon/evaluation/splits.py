@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import sha256
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from bids_recon.errors import Status, UserError, did_you_mean, first_few
 
 ALL = "all"
 """The rule by which decoders are trained on all trials, to be used again."""
+
+UNITS = MappingProxyType({"session": "ses", "task": "task", "run": "run"})
+"""What may be held out as a whole, and how file names call it."""
 
 TRAIN_WORDS = ("train", "training", "trn")
 TEST_WORDS = ("test", "testing", "tst", "val", "validation")
@@ -149,7 +153,7 @@ def make_split(
         "run": lambda: _by_unit(rule, trials),
         "session": lambda: _by_unit(rule, trials),
         "task": lambda: _by_unit(rule, trials),
-        ALL: lambda: _all(rule, trials),
+        ALL: lambda: _all(rule, argument, trials),
         "column": lambda: _by_column(rule, argument, trials),
         "paper": lambda: _by_sides(rule, trials, sides),
         "file": lambda: _by_sides(rule, trials, sides),
@@ -213,16 +217,20 @@ def _leave_one_out(rule: str, trials: Trials) -> Split:
     return _over_pictures(rule, folds, trials, sentence)
 
 
-def _by_unit(unit: str, trials: Trials) -> Split:
+def _labels(unit: str, trials: Trials) -> pd.Series:
+    """Return the run, session or task of each trial, as file names have it."""
     columns = ["session", "task", "run"] if unit == "run" else [unit]
     keys = trials[columns].astype(str)
-    prefixes = {"session": "ses", "task": "task", "run": "run"}
-    labels = keys.apply(
+    return keys.apply(
         lambda row: "_".join(
-            f"{prefixes[name]}-{row[name]}" for name in columns if row[name] != "n/a"
+            f"{UNITS[name]}-{row[name]}" for name in columns if row[name] != "n/a"
         ),
         axis=1,
     )
+
+
+def _by_unit(unit: str, trials: Trials) -> Split:
+    labels = _labels(unit, trials)
     names = labels.to_numpy(str)
     units = _distinct(labels)
     if len(units) < 2:
@@ -374,13 +382,26 @@ def _by_clusters(
     return _over_pictures(rule, folds, trials, sentence)
 
 
-def _all(rule: str, trials: Trials) -> Split:
+def trains_on_all(rule: str | None) -> bool:
+    """Tell whether a rule holds nothing out."""
+    return rule is not None and rule.partition(":")[0] == ALL
+
+
+def _all(rule: str, unit: str, trials: Trials) -> Split:
     every = np.ones(len(trials), dtype=bool)
+    groups = trials["stimulus"].to_numpy(str)
+    if unit:
+        if unit not in UNITS:
+            raise UserError(
+                f"--split {rule!r}: expected all, or all:UNIT to keep together the "
+                f"trials of a unit inside. {did_you_mean(unit, UNITS)}",
+                Status.USAGE,
+            )
+        groups = _labels(unit, trials).to_numpy(str)
     sentence = (
         f"Decoders were trained on all {len(trials)} trials, to be used again with "
         "--model-from; nothing was held out, and nothing is tested."
     )
-    groups = trials["stimulus"].to_numpy(str)
     return Split(rule, (_fold(ALL, every, ~every),), groups, False, sentence)
 
 

@@ -18,6 +18,7 @@ from bids_recon.datatypes import MODELLED, TRIAL_COLUMNS
 from bids_recon.errors import Status, UserError
 from bids_recon.plan.checks import check_split
 from bids_recon.plan.methods import reads_captions
+from bids_recon.plan.model import with_models
 from bids_recon.plan.plan import Analysis, Plan, RunPlan
 from bids_recon.plan.regions import check_masks, check_regions
 from bids_recon.plan.stimuli import (
@@ -76,10 +77,12 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
         plan = replace(plan, links={**plan.links, "stimuli": folder})
     plan = with_pictures(plan, folder)
     _check_grids(plan.runs)
+    if settings.model_from is not None:
+        plan = with_models(plan)
     if not settings.reports_only:
         if "responses" in settings.stages:
             check_masks(plan)
-        if "rois" in settings.stages:
+        if "rois" in settings.stages and not plan.applies:
             check_regions(plan)
     if any(reads_captions(s) for recipe in recipes for s in recipe.decode.values()):
         plan = with_captions(plan, folder)

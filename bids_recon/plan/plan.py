@@ -21,7 +21,7 @@ from bids_recon.dataset.stimuli import (
 )
 from bids_recon.datatypes import NUISANCE, Trials
 from bids_recon.errors import UserError
-from bids_recon.evaluation.splits import FILE, Sides, Split, make_split
+from bids_recon.evaluation.splits import FILE, Fold, Sides, Split, make_split
 from bids_recon.recipe import Method, Recipe
 from bids_recon.settings import RoiSet, Settings
 
@@ -79,6 +79,11 @@ class Analysis:
     rois: Mapping[str, tuple[RoiSet, ...]]
 
     @property
+    def key(self) -> str:
+        """What tells it from others of a participant."""
+        return f"{self.desc} {self.label}"
+
+    @property
     def desc(self) -> str:
         """The recipe's name as it stands in a file name."""
         return camel_case(self.recipe.name)
@@ -87,6 +92,37 @@ class Analysis:
     def roi_sets(self) -> tuple[RoiSet, ...]:
         """All regions that the recipe reads."""
         return tuple(dict.fromkeys(roi for rois in self.rois.values() for roi in rois))
+
+
+@dataclass(frozen=True)
+class Model:
+    """Decoders that an earlier run trained.
+
+    Parameters
+    ----------
+    output_dir : Path
+        The outputs of that run.
+    decoder : Path
+        What decoders learned.
+    generator : Path or None
+        What the generator learned, if it does.
+    fold : str
+        The name under which all of it stands.
+    picture_size : (int, int), pixels
+        Height and width of pictures in training.
+    masks : mapping of str to Path
+        The voxels of each region.
+    known : frozenset of str
+        What tells the training pictures, the first 16 digits of their SHA-256.
+    """
+
+    output_dir: Path
+    decoder: Path
+    generator: Path | None
+    fold: str
+    picture_size: tuple[int, int]
+    masks: Mapping[str, Path]
+    known: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -117,6 +153,9 @@ class Plan:
         Pictures that were never shown.
     sides_in_file : mapping of str to str
         The side of each stimulus that the file of ``--split file:PATH`` names.
+    models : mapping of str to Model
+        By the key of each analysis, the decoders that are applied; empty where they are
+        trained.
     """
 
     settings: Settings
@@ -130,12 +169,18 @@ class Plan:
     captions: Captions = field(default_factory=dict)
     prior: tuple[Path, ...] = ()
     sides_in_file: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     @property
     def paper(self) -> PaperSplit | None:
         """The paper's split, where a convention of the events has one."""
         splits = (convention_called(run.convention).split for run in self.runs)
         return next((split for split in splits if split is not None), None)
+
+    @property
+    def applies(self) -> bool:
+        """Whether decoders that exist are applied, and nothing is learned."""
+        return self.settings.model_from is not None
 
     @property
     def space(self) -> str:
@@ -167,9 +212,12 @@ class Plan:
         return store.of({self.uri(path): path for path in paths})
 
     def positions(self, stimuli: pd.Series) -> np.ndarray:
-        """Return the position of each stimulus among the pictures, (n,)."""
+        """Return the position of each stimulus among the pictures, (n,).
+
+        -1 for one that is no picture, which is so where decoders are applied only.
+        """
         order = {name: row for row, name in enumerate(self.pictures)}
-        return stimuli.map(order).to_numpy(int)
+        return stimuli.map(order).fillna(-1).to_numpy(int)
 
     @property
     def own_trials(self) -> Trials:
@@ -187,9 +235,14 @@ def derive_seed(seed: int, *names: str) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-def used_rows(trials: Trials, recipe: Recipe) -> np.ndarray:
-    """Return which rows a recipe reconstructs: trials, and repeats if it says so."""
-    roles = ("trial", "repeat") if recipe.responses.immediate_repeats else ("trial",)
+def used_rows(plan: Plan, trials: Trials, recipe: Recipe) -> np.ndarray:
+    """Return which rows a recipe reconstructs.
+
+    Trials, repeats if it says so, and imagery where decoders are applied.
+    """
+    roles = ["trial"]
+    roles += ["repeat"] if recipe.responses.immediate_repeats else []
+    roles += ["imagery"] if plan.applies else []
     return trials["role"].isin(roles).to_numpy()
 
 
@@ -201,12 +254,17 @@ def split_trials(plan: Plan, recipe: Recipe, trials: Trials) -> tuple[Trials, Sp
     UserError
         If no trial is left, or the split does not fit the trials.
     """
-    trials = trials[used_rows(trials, recipe)].reset_index(drop=True)
+    trials = trials[used_rows(plan, trials, recipe)].reset_index(drop=True)
     if trials.empty:
         raise UserError(
             f"sub-{plan.subject}: no trial is left for the recipe {recipe.name}. Check "
             "--trials, --session-label and --task-id."
         )
+    if plan.applies:
+        unnamed = [f"unnamed-{row:04d}" for row in range(1, len(trials) + 1)]
+        names = trials["stimulus"].fillna(pd.Series(unnamed, dtype=object))
+        trials = trials.assign(stimulus=names)
+        return trials, applied_split(plan, recipe, trials)
     seed = derive_seed(plan.settings.seed, plan.subject, "split")
     rule, paper, sides = plan.settings.split, plan.paper, None
     if rule is not None and rule.startswith(FILE):
@@ -231,9 +289,54 @@ def split_settings(plan: Plan) -> Any:
     return rule
 
 
+def applied_split(plan: Plan, recipe: Recipe, trials: Trials) -> Split:
+    """Return the split of trials to which decoders are applied: all are tested."""
+    model = model_of(plan, recipe)
+    digests = plan.checksums(list(plan.pictures.values()))
+    known = {
+        name
+        for name, path in plan.pictures.items()
+        if digests[plan.uri(path)][:16] in model.known
+    }
+    shown = set(trials["stimulus"].dropna())
+    without = int((~trials["stimulus"].isin(plan.pictures)).sum())
+    sentence = (
+        f"Decoders that were trained before, on {len(model.known)} pictures, were "
+        f"applied to {len(trials)} trials; nothing was learned from these. "
+    )
+    if without:
+        sentence += (
+            f"{without} of them show no picture: they are reconstructed and not "
+            "scored. "
+        )
+    both = len(known & shown)
+    sentence += (
+        f"{both} of {len(shown & set(plan.pictures))} pictures that were tested were "
+        "also learned on."
+    )
+    every = np.arange(len(trials))
+    fold = Fold(model.fold, every[:0], every)
+    groups = trials["stimulus"].astype(str).to_numpy()
+    return Split("model", (fold,), groups, both > 0, sentence)
+
+
+def model_of(plan: Plan, recipe: Recipe) -> Model:
+    """Return the decoders of a recipe; regions share what is asked of them here."""
+    keys = [a.key for a in plan.analyses if a.recipe.name == recipe.name]
+    return plan.models[keys[0]]
+
+
 def load_plan_pictures(plan: Plan, recipe: Recipe) -> np.ndarray:
-    """Return all pictures (n_stimuli, 3, H, W) at the recipe's size, memory-mapped."""
+    """Return all pictures (n_stimuli, 3, H, W) at the recipe's size, memory-mapped.
+
+    Where decoders are applied, at the size they were trained with.
+    """
     paths = list(plan.pictures.values())
+    if plan.applies:
+        size = model_of(plan, recipe).picture_size
+        if not paths:
+            return np.empty((0, 3, *size), dtype=np.float32)
+        return load_at(plan, paths, size)
     return load_at(plan, paths, common_size(paths, recipe.picture_size))
 
 

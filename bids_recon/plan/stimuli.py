@@ -34,8 +34,9 @@ from bids_recon.settings import Settings
 def with_pictures(plan: Plan, folder: Path) -> Plan:
     """Find the pictures of all trials, and give equal pictures one name."""
     shown = pd.concat([run.trials for run in plan.runs], ignore_index=True)
-    names = shown.loc[shown["role"].isin(("trial", "repeat")), "stimulus"].dropna()
-    if names.empty:
+    roles = ("trial", "repeat", *(("imagery",) if plan.applies else ()))
+    names = shown.loc[shown["role"].isin(roles), "stimulus"].dropna()
+    if names.empty and not plan.applies:
         roles = dict(Counter(shown["role"]))
         raise UserError(
             f"sub-{plan.subject}: none of its events shows a picture; found "
@@ -44,9 +45,18 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
             "NAME.",
             Status.NOTHING_SELECTED,
         )
-    stimuli = Stimuli(folder, plan.settings.stimulus_map, _where_from(plan))
-    found, missing = stimuli.look_up(sorted(names.unique()))
-    if missing:
+    if plan.applies and not folder.is_dir():
+        found, missing = {}, sorted(names.unique())
+    else:
+        stimuli = Stimuli(folder, plan.settings.stimulus_map, _where_from(plan))
+        found, missing = stimuli.look_up(sorted(names.unique()))
+    if missing and plan.applies:
+        note = (
+            f"{len(missing)} names in the events are of no picture "
+            f"({first_few(missing)}); their trials are reconstructed and not scored."
+        )
+        plan = replace(plan, notes=(*plan.notes, note))
+    elif missing:
         plan = _without_tasks(plan, stimuli, set(missing))
     digests = plan.checksums(sorted(set(found.values())))
     canonical: dict[str, str] = {}

@@ -14,7 +14,7 @@ from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.judge import Judge, PictureFiles
 from bids_recon.evaluation.profiles import Profile, read_profile
-from bids_recon.evaluation.scores import Reconstructed, score
+from bids_recon.evaluation.scores import COLUMNS, Reconstructed, score
 from bids_recon.evaluation.splits import Split
 from bids_recon.evaluation.spurious import (
     MIN_PICTURES,
@@ -32,6 +32,7 @@ from bids_recon.plan.plan import (
     load_plan_pictures,
 )
 from bids_recon.recipe import Recipe
+from bids_recon.stages.decode.again import state_below
 from bids_recon.stages.decode.features import COMPARED, Gallery
 from bids_recon.stages.decode.fold_data import trials_and_split
 from bids_recon.stages.decode.stage import decoded_path
@@ -71,17 +72,25 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         seed=plan.settings.seed,
     )
     outputs = {"metrics": files.metrics, "recon": files.table}
-    if table["stimulus"].nunique() >= MIN_PICTURES:
+    if table["stimulus"].nunique() >= MIN_PICTURES and not plan.applies:
         outputs["spurious"] = files.spurious
     sidecar = Sidecar(files.metrics.with_suffix(".json"), outputs)
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
-    recon = load_reconstructed(plan, analysis, table, trials["stimulus"], split)
-    stimuli = table["stimulus"].drop_duplicates()
     judge = Judge(plan.settings.weights_dir, plan.work / "features")
-    summary, per_picture, notes = _by_all_profiles(plan, recipe, recon, stimuli, judge)
-    table = pd.concat([table, per_picture], axis=1)
+    # Trials without a picture, to which decoders are applied, are not scored.
+    seen = table["stimulus"].isin(plan.pictures).to_numpy()
+    summary, notes = pd.DataFrame(columns=COLUMNS), []
+    if seen.any():
+        scored = table[seen].reset_index(drop=True)
+        recon = load_reconstructed(plan, analysis, scored, trials["stimulus"], split)
+        stimuli = scored["stimulus"].drop_duplicates()
+        summary, per_picture, notes = _by_all_profiles(
+            plan, recipe, recon, stimuli, judge
+        )
+        per_picture.index = np.flatnonzero(seen)
+        table = pd.concat([table, per_picture], axis=1)
     spurious = check_spurious(plan, analysis, table, trials, split)
     # A generator that makes pictures one by one has a seed for each.
     own = "image" if getattr(generator_class(recipe), "one_by_one", False) else "split"
@@ -201,27 +210,30 @@ def load_reconstructed(
     shown, picture = plan.positions(stimulus), plan.positions(trials["stimulus"])
     distinct, own = np.unique(picture, return_inverse=True)
     folder = recon_files(plan, analysis).folder
+    model = plan.models.get(analysis.key)
     means = {
         fold.name: np.asarray(pictures[np.unique(shown[fold.train])]).mean(axis=0)
+        if model is None
+        else state_below(model.decoder, f"{model.fold}/mean_picture")[""]
         for fold in split.folds
     }
     limits = {
         kind: np.concatenate(
             [np.load(limit_path(plan, analysis, fold, kind)) for fold in split.folds]
         )
-        for kind in limits_of(analysis.recipe)
+        for kind in limits_of(plan, analysis.recipe)
     }
-    ceiling = {"ceiling": limits["recovery"]} if "recovery" in limits else {}
+    instead = {"floor": np.stack([means[name] for name in trials["split"]])}
+    if "nearest" in limits:
+        instead["floor_retrieval"] = np.asarray(pictures[limits["nearest"]])
+    if "recovery" in limits:
+        instead["ceiling"] = limits["recovery"]
     return Reconstructed(
         seen=np.asarray(pictures[distinct]),
         pictures=PictureFiles([folder / name for name in table["image"]]),
         own=own,
         fold=trials["split"].to_numpy(str),
-        instead={
-            "floor": np.stack([means[name] for name in trials["split"]]),
-            "floor_retrieval": np.asarray(pictures[limits["nearest"]]),
-            **ceiling,
-        },
+        instead=instead,
     )
 
 
@@ -239,7 +251,7 @@ def check_spurious(
     tuple of DataFrame, str and bool, or None
         As ``battery``; ``None`` where there are too few test pictures.
     """
-    if table["stimulus"].nunique() < MIN_PICTURES:
+    if table["stimulus"].nunique() < MIN_PICTURES or plan.applies:
         return None
     recipe = analysis.recipe
     name = next(iter(feeds_of(recipe).values()))

@@ -47,6 +47,8 @@ def rois_stage(plan: Plan, roi: RoiSet, variant: Variant) -> Result:
     A voxel is in it if it is in one of the regions and has a response in every run.
     """
     path = roi_path(plan, roi)
+    if plan.applies:
+        return _mask_of_model(plan, roi)
     sources = region_files(plan, roi)
     masks = [response_files(plan, run, variant).mask for run in plan.runs]
     record = Record(
@@ -88,6 +90,31 @@ def rois_stage(plan: Plan, roi: RoiSet, variant: Variant) -> Result:
     }
     sidecar.write(record, describe, warnings)
     return Result(True, reason, tuple(warnings))
+
+
+def _mask_of_model(plan: Plan, roi: RoiSet) -> Result:
+    """Take over the mask that decoders were trained on."""
+    masks = [model.masks.get(roi.name) for model in plan.models.values()]
+    source = next(mask for mask in masks if mask is not None)
+    path = roi_path(plan, roi)
+    record = Record(
+        stage="rois",
+        settings={"name": roi.name, "labels": list(roi.labels), "of": str(source)},
+        inputs=checksums([source]),
+        seed=plan.settings.seed,
+    )
+    sidecar = Sidecar(sidecar_path(path), {"mask": path})
+    reason = sidecar.why_run(record)
+    if reason is None:
+        return Result(False)
+    write_whole(path, lambda part: part.write_bytes(source.read_bytes()))
+    describe = {
+        "Description": f"Voxels that the decoders of {roi.name} were trained on.",
+        "Type": "ROI",
+        "SpatialReference": plan.runs[0].run.bold.name,
+    }
+    sidecar.write(record, describe, [])
+    return Result(True, reason)
 
 
 def reference_stage(plan: Plan, variant: Variant) -> Result:

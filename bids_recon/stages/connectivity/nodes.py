@@ -72,8 +72,10 @@ def nodes_path(plan: Plan, rois: Rois) -> Path:
     )
 
 
-def rois_of_graphs(analysis: Analysis) -> list[Rois]:
-    """Return the regions that are nodes in an analysis."""
+def rois_of_graphs(plan: Plan, analysis: Analysis) -> list[Rois]:
+    """Return the regions that are nodes in an analysis; decoders know theirs."""
+    if plan.applies:
+        return []
     found = [
         analysis.rois[name]
         for name, step in analysis.recipe.decode.items()

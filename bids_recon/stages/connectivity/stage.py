@@ -104,6 +104,8 @@ class Asked:
 
 def relmats_of(plan: Plan) -> list[tuple[Analysis, Rois, Asked]]:
     """Return which matrices recipes and ``--connectivity`` ask for."""
+    if plan.applies:
+        return []
     found: dict[Path, tuple[Analysis, Rois, Asked]] = {}
     asked = [Asked.parse(text) for text in plan.settings.connectivity]
     for analysis in plan.analyses:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bids_recon.datatypes import FeatureSpace
+from bids_recon.datatypes import FeatureSpace, Targets
 from bids_recon.decoders.state import state_of
 from bids_recon.machine import Machine
 from bids_recon.plan.methods import uses_prior
 from bids_recon.recipe import Recipe
 from bids_recon.stages.decode.baselines import beside, decoding_scores, listed
+from bids_recon.stages.decode.features import COMPARED
 from bids_recon.stages.decode.fold_data import FoldData, Material
 from bids_recon.stages.decode.posterior import prior_of, write_posterior
 from bids_recon.stages.decode.rescale import apply_scale, learn_scale
@@ -150,6 +151,8 @@ class FoldDecoder:
             result.learned[f"{fold}/{name}"] = own.decoder.learned()
         if getattr(own.decoder, "mapped", ()):
             result.maps[name] = self._maps(own)
+        known = Targets(Y.values, np.arange(len(Y.values))).thinned(COMPARED)
+        state["mean_thinned"] = known[Y.rows].mean(axis=0)
         state |= {f"space.{k}": v for k, v in state_of(space).items()}
         result.states |= {f"{name}/{key}": value for key, value in state.items()}
 

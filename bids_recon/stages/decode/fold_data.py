@@ -1,17 +1,20 @@
 """The two sides of each fold: trials, their responses, and the pictures they showed."""
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from bids_recon.datatypes import Responses, Trials, join_responses
+from bids_recon.errors import Note, UserError
 from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.plan.methods import graph_of
 from bids_recon.plan.plan import (
     Analysis,
     Plan,
+    RunPlan,
     split_trials,
     used_rows,
 )
@@ -99,29 +102,60 @@ def load_material(plan: Plan, analysis: Analysis) -> Material:
     """Read what the folds of an analysis are made of."""
     recipe = analysis.recipe
     variant = Variant.of(plan, recipe)
-    _, split = trials_and_split(plan, recipe)
+    trials, split = trials_and_split(plan, recipe)
     masks = {roi.name: load_mask(plan, roi) for roi in analysis.roi_sets}
     union = np.logical_or.reduce(list(masks.values()))
     parts = []
     for run in plan.runs:
         part = load_responses(plan, run, variant)
         own_mask = np.load(response_files(plan, run, variant).mask)
-        rows = np.flatnonzero(used_rows(part.trials, recipe))
+        rows = np.flatnonzero(used_rows(plan, part.trials, recipe))
         if len(rows):
-            parts.append(part.within(union[own_mask]).where(rows))
+            own = part.within(union[own_mask]).where(rows)
+            parts.append(_padded(own, own_mask[union], run) if plan.applies else own)
     responses = join_responses(parts)
     region = {
         name: np.logical_or.reduce([masks[roi.name] for roi in rois])[union]
         for name, rois in analysis.rois.items()
     }
-    picture = plan.positions(responses.trials["stimulus"])
+    # As the split has them: a trial that names nothing has a name of its own there.
+    responses = replace(responses, trials=trials)
+    picture = plan.positions(trials["stimulus"])
     graphs = {
         name: graph_plan(plan, analysis, name, union)
         for name, step in recipe.decode.items()
-        if graph_of(step) is not None
+        if graph_of(step) is not None and not plan.applies
     }
     gallery = Gallery.of(plan, recipe)
     return Material(responses, region, gallery, picture, split, graphs)
+
+
+def _padded(responses: Responses, there: np.ndarray, run: RunPlan) -> Responses:
+    """Return responses of all voxels that decoders read, NaN where there is none.
+
+    Raises
+    ------
+    UserError
+        If no voxel has a response.
+    """
+    if not there.any():
+        raise UserError(
+            f"{run.run.bold}: no voxel that the decoders read has a response here. "
+            "Check that the BOLD lies where that of training does."
+        )
+    if not there.all():
+        warnings.warn(
+            Note(
+                f"{run.run.name}: {int((~there).sum())} of {len(there)} voxels that "
+                "decoders read have no response; they count as their training mean."
+            ),
+            stacklevel=2,
+        )
+    values = np.full((len(responses.values), len(there)), np.nan, dtype=np.float32)
+    values[:, there] = responses.values
+    xyz = np.zeros((len(there), 3))
+    xyz[there] = responses.xyz
+    return Responses(values, responses.trials, xyz, responses.space)
 
 
 def graph_plan(

@@ -14,12 +14,14 @@ from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.dataset.tables import table_text
 from bids_recon.engine import Result
-from bids_recon.evaluation.splits import ALL, Fold
+from bids_recon.evaluation.splits import Fold, trains_on_all
 from bids_recon.files import save_arrays, write_text, write_whole
 from bids_recon.plan.methods import generator_class, machine_of, weights_stamps
 from bids_recon.plan.plan import Analysis, Plan, split_settings
 from bids_recon.recipe import Recipe
 from bids_recon.stages.connectivity.nodes import nodes_path, rois_of_graphs
+from bids_recon.stages.decode.again import decode_again
+from bids_recon.stages.decode.baselines import COLUMNS, SCORES
 from bids_recon.stages.decode.fold import FoldDecoder, StepPaths
 from bids_recon.stages.decode.fold_data import (
     Material,
@@ -107,6 +109,8 @@ def decoder_path(plan: Plan, analysis: Analysis) -> Path:
 
 def decode_stage(plan: Plan, analysis: Analysis) -> Result:
     """Decode all folds of an analysis, if that was not done yet."""
+    if plan.applies:
+        return _apply(plan, analysis)
     record = _record(plan, analysis)
     _, split = trials_and_split(plan, analysis.recipe)
     learns = generator_learns(analysis.recipe)
@@ -131,7 +135,9 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
     states, learned, scores, maps = {}, {}, [], []
     for fold in material.split.folds:
         data = fold_data(material, fold, recipe)
-        own = FoldDecoder(recipe, material, data, machine, learns, split.rule == ALL)
+        own = FoldDecoder(
+            recipe, material, data, machine, learns, trains_on_all(split.rule)
+        )
         paths = {step: step_paths(plan, analysis, fold, step) for step in recipe.decode}
         found = own.decode(fold.name, paths)
         known = found.states | data.scales
@@ -167,6 +173,50 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
     return Result(True, reason)
 
 
+def _apply(plan: Plan, analysis: Analysis) -> Result:
+    """Decode all trials by decoders that were trained before, if not done yet."""
+    recipe, model = analysis.recipe, plan.models[analysis.key]
+    variant = Variant.of(plan, recipe)
+    _, split = trials_and_split(plan, recipe)
+    (fold,) = split.folds
+    local = [model.decoder]
+    for run in plan.runs:
+        files = response_files(plan, run, variant)
+        local += [files.values, files.trials, files.mask]
+    record = Record(
+        stage="decode",
+        settings={
+            "model_from": str(model.output_dir),
+            "responses": recipe.source.get("responses", {}),
+            "decode": recipe.source["decode"],
+        },
+        inputs={**plan.checksums([*plan.pictures.values()]), **checksums(local)},
+        seed=plan.settings.seed,
+    )
+    paths = {step: step_paths(plan, analysis, fold, step) for step in recipe.decode}
+    outputs = {f"{step}_test": own.test for step, own in paths.items()}
+    outputs["scores"] = decoding_path(plan, analysis)
+    sidecar = Sidecar(decoding_path(plan, analysis).with_suffix(".json"), outputs)
+    reason = sidecar.why_run(record)
+    if reason is None:
+        return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
+    material, machine = load_material(plan, analysis), machine_of(plan.settings)
+    scores = decode_again(model, analysis, material, machine, paths)
+    table = pd.DataFrame(columns=[*COLUMNS, *SCORES])
+    table = pd.concat(scores, ignore_index=True) if scores else table
+    write_text(decoding_path(plan, analysis), table_text(table))
+    describe = {
+        "Description": (
+            "Decoders that were trained before, applied; scores of decoded features, "
+            "where a picture was shown or is known."
+        ),
+        "ModelFrom": str(model.decoder),
+        "SplitDescription": split.sentence,
+    }
+    sidecar.write(record, describe, [], machine.used)
+    return Result(True, reason)
+
+
 def contiguous(value: np.ndarray) -> np.ndarray:
     """Return an array as it is saved, a single number as such."""
     value = np.asarray(value)
@@ -180,7 +230,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
     files = [response_files(plan, run, variant) for run in plan.runs]
     local = [roi_path(plan, roi) for roi in analysis.roi_sets]
     local += [path for file in files for path in (file.values, file.trials, file.mask)]
-    local += [nodes_path(plan, rois) for rois in rois_of_graphs(analysis)]
+    local += [nodes_path(plan, rois) for rois in rois_of_graphs(plan, analysis)]
     return Record(
         stage="decode",
         settings={

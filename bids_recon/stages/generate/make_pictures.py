@@ -10,6 +10,7 @@ import pandas as pd
 
 from bids_recon.dataset.stimuli import at_size, save_picture
 from bids_recon.datatypes import Decoded, FeatureSpace, Targets
+from bids_recon.decoders.state import restore, state_of
 from bids_recon.errors import UserError
 from bids_recon.evaluation.metrics import correlation_matrix
 from bids_recon.evaluation.splits import Fold
@@ -18,6 +19,7 @@ from bids_recon.machine import Machine
 from bids_recon.plan.methods import feeds_of, generator_of
 from bids_recon.plan.plan import Analysis, Plan, derive_seed
 from bids_recon.recipe import Recipe
+from bids_recon.stages.decode.again import space_again, state_below
 from bids_recon.stages.decode.features import COMPARED, teller
 from bids_recon.stages.decode.fold_data import Material, fold_pictures
 from bids_recon.stages.decode.stage import decoded_path
@@ -28,8 +30,10 @@ logger = logging.getLogger("bids_recon")
 LIMITS = ("recovery", "nearest")
 
 
-def limits_of(recipe: Recipe) -> tuple[str, ...]:
-    """Return which bounds of the scores are made."""
+def limits_of(plan: Plan, recipe: Recipe) -> tuple[str, ...]:
+    """Return which bounds of the scores are made; none without training pictures."""
+    if plan.applies:
+        return ()
     return LIMITS if recipe.recovery else tuple(k for k in LIMITS if k != "recovery")
 
 
@@ -64,6 +68,8 @@ class Maker:
         self.material, self.machine = material, machine
         self.recipe, self.feeds = analysis.recipe, feeds_of(analysis.recipe)
         self.generator = generator_of(self.recipe, machine)
+        self.model = plan.models.get(analysis.key)
+        self.states: dict[str, np.ndarray] = {}
 
     def make(
         self, fold: Fold, rows: pd.DataFrame, folder: Path
@@ -81,12 +87,23 @@ class Maker:
         """
         train_picture, test_picture = fold_pictures(self.material, fold, self.recipe)
         gallery, spaces = self.material.gallery, self._spaces(train_picture)
-        test = self._decoded(fold, "test", spaces)
-        learned = None
-        if hasattr(self.generator, "fit"):
-            shown = gallery.pictures[train_picture]
-            self.generator.fit(self._decoded(fold, "train", spaces), shown)
+        learned, test = None, {}
+        if len(rows):
+            test = self._decoded(fold, "test", spaces)
+        if self.model is not None and self.model.generator is not None:
+            restore(
+                self.generator,
+                state_below(self.model.generator, f"{self.model.fold}/"),
+            )
             learned = self.generator.learned(test)
+        elif hasattr(self.generator, "fit"):
+            train = self._decoded(fold, "train", spaces)
+            self.generator.fit(train, gallery.pictures[train_picture])
+            learned = self.generator.learned(train)
+            found = state_of(self.generator)
+            self.states |= {f"{fold.name}/{name}": v for name, v in found.items()}
+        if not len(rows):
+            return learned
         self._limits(fold, test, train_picture, test_picture)
         if getattr(self.generator, "one_by_one", False):
             self._one_by_one(fold, self._with_first_pictures(test, fold), rows, folder)
@@ -135,14 +152,21 @@ class Maker:
 
     def _spaces(self, train_picture: np.ndarray) -> dict[str, FeatureSpace]:
         """Return the feature spaces that feed the generator, as fitted in a fold."""
+        names, decode = set(self.feeds.values()), self.recipe.decode
+        if self.model is not None:
+            path, fold = self.model.decoder, self.model.fold
+            return {
+                name: space_again(
+                    decode[name],
+                    state_below(path, f"{fold}/{name}/space."),
+                    self.machine,
+                )
+                for name in names
+            }
+        gallery = self.material.gallery
         return {
-            name: fit_space(
-                self.recipe.decode[name],
-                self.material.gallery,
-                train_picture,
-                self.machine,
-            )
-            for name in set(self.feeds.values())
+            name: fit_space(decode[name], gallery, train_picture, self.machine)
+            for name in names
         }
 
     def _decoded(
@@ -222,7 +246,7 @@ class Maker:
             return known[correlation_matrix(features, decoded).argmax(axis=1)]
 
         makers = {"recovery": recovery, "nearest": nearest}
-        for kind in limits_of(self.recipe):
+        for kind in limits_of(self.plan, self.recipe):
             path = limit_path(self.plan, self.analysis, fold, kind)
             if not path.is_file():
                 values = makers[kind]()

@@ -15,7 +15,7 @@ from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.datatypes import Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Split
-from bids_recon.files import write_text
+from bids_recon.files import save_arrays, write_text, write_whole
 from bids_recon.machine import Machine
 from bids_recon.plan.methods import generator_of, machine_of, weights_stamps
 from bids_recon.plan.plan import Analysis, Plan
@@ -26,6 +26,7 @@ from bids_recon.stages.decode.fold_data import (
     trials_and_split,
 )
 from bids_recon.stages.decode.stage import (
+    contiguous,
     decoded_path,
     decoder_path,
     generator_learns,
@@ -49,6 +50,7 @@ class ReconFiles:
     folder: Path
     metrics: Path
     spurious: Path
+    generator: Path
 
 
 def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
@@ -66,6 +68,7 @@ def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
         folder=output_path(root, "pictures", **entities),
         metrics=output_path(root, "metrics", **entities),
         spurious=output_path(root, "spurious", **entities),
+        generator=output_path(root, "generator", **entities),
     )
 
 
@@ -114,8 +117,12 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     limits = {
         f"{fold.name}_{kind}": limit_path(plan, analysis, fold, kind)
         for fold in split.folds
-        for kind in limits_of(recipe)
+        for kind in limits_of(plan, recipe)
+        if len(fold.test)
     }
+    learns = generator_learns(recipe) and not plan.applies
+    if learns:
+        limits["generator"] = files.generator
     sidecar = Sidecar(files.sidecar, {**pictures, **limits})
     reason = sidecar.why_run(record)
     if reason is None:
@@ -133,12 +140,14 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
         found = maker.make(fold, rows, files.folder)
         if found:
             learned[fold.name] = found
+    if learns:
+        write_whole(files.generator, lambda part: save_arrays(plain(maker), part))
     describe = {
         "Description": (
             f"Pictures reconstructed by the recipe {recipe.name}, listed in "
             f"{files.table.name}."
         ),
-        **_facts(plan, recipe, split, material),
+        **_facts(plan, analysis, split, material),
         "Learned": learned,
     }
     sidecar.write(record, describe, [], machine.used)
@@ -146,15 +155,25 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     return Result(True, reason)
 
 
+def plain(maker: Maker) -> dict[str, np.ndarray]:
+    """Return what the generator learned in all folds, as it is saved."""
+    return {name: contiguous(value) for name, value in maker.states.items()}
+
+
 def _record(plan: Plan, analysis: Analysis, split: Split) -> Record:
     recipe = analysis.recipe
-    sides = ("test", "train") if generator_learns(recipe) else ("test",)
+    learns = generator_learns(recipe) and not plan.applies
+    sides = ("test", "train") if learns else ("test",)
     decoded = [
         decoded_path(plan, analysis, fold, name, side)
         for fold in split.folds
         for name in recipe.decode
         for side in sides
+        if side == "train" or len(fold.test)
     ]
+    model = plan.models.get(analysis.key)
+    trained = [model.decoder if model else decoder_path(plan, analysis)]
+    trained += [model.generator] if model and model.generator else []
     return Record(
         stage="generate",
         settings={
@@ -163,7 +182,7 @@ def _record(plan: Plan, analysis: Analysis, split: Split) -> Record:
             "recovery": recipe.recovery,
             "weights": weights_stamps(recipe, plan.settings),
         },
-        inputs=checksums((decoder_path(plan, analysis), *decoded)),
+        inputs=checksums((*trained, *decoded)),
         seed=plan.settings.seed,
     )
 
@@ -187,7 +206,7 @@ def begin(
     pictures, work : list of Path
         What the stage makes, and what it keeps on the way.
     """
-    folder = pictures[0].parent
+    folder = pictures[0].parent if pictures else sidecar.path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record.as_data(), sort_keys=True)
     if note.is_file():
@@ -206,9 +225,10 @@ def begin(
 
 
 def _facts(
-    plan: Plan, recipe: Recipe, split: Split, material: Material
+    plan: Plan, analysis: Analysis, split: Split, material: Material
 ) -> dict[str, object]:
     """Return what a reader must know of reconstructions."""
+    recipe, model = analysis.recipe, plan.models.get(analysis.key)
     return {
         "Recipe": recipe.source,
         "Cite": list(recipe.cite),
@@ -221,6 +241,7 @@ def _facts(
         "NumberOfVoxels": {k: int(v.sum()) for k, v in material.region.items()},
         "PictureSize": list(material.gallery.pictures.shape[2:]),
         "Preprocessing": made_by(plan),
+        **({"ModelFrom": str(model.decoder)} if model else {}),
     }
 
 

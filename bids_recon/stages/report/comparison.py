@@ -135,11 +135,13 @@ def _entries(plan: Plan, own: Sequence[Analysis]) -> tuple[list[Entry], list[str
     beside: dict[str, Entry] = {}
     notes, keys, space = [], None, None
     for analysis in own:
-        listed = read_table(
-            recon_files(plan, analysis).table,
-            numeric=("sample", "mse", "two_way_identification"),
-        )
-        listed = listed[listed["sample"] == 1].reset_index(drop=True)
+        listed = read_table(recon_files(plan, analysis).table, numeric=("sample",))
+        seen = listed["stimulus"].isin(plan.pictures) & (listed["sample"] == 1)
+        listed = listed[seen].reset_index(drop=True)
+        if listed.empty:
+            continue
+        for name in ("mse", "two_way_identification"):
+            listed[name] = pd.to_numeric(listed[name], errors="coerce")
         keyed = listed[[*KEYS]].fillna("n/a").astype(str)
         found = keyed.agg("/".join, axis=1)
         keys = found if keys is None else keys

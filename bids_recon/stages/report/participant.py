@@ -10,6 +10,7 @@ from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar, library_versions, sidecar_path
 from bids_recon.engine import Outcome, Result
+from bids_recon.evaluation.splits import trains_on_all
 from bids_recon.files import write_text, write_whole
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.reports.fragments import (
@@ -28,6 +29,7 @@ from bids_recon.stages.report.participant_figures import (
     figures_of,
     figures_of_connectivity,
     figures_of_data,
+    figures_of_decoders,
     relmats_there,
     work_is_there,
 )
@@ -37,6 +39,7 @@ from bids_recon.stages.report.participant_text import (
     what_to_cite,
     what_was_read,
     words_of,
+    words_of_decoders,
 )
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import reference_path, roi_path
@@ -114,7 +117,17 @@ def parts_of(
     for analysis in done:
         words = words_of(plan, analysis)
         parts |= _paths(plan, words, figures_of(plan, analysis), analysis)
+    for analysis in trained_only(plan):
+        words, drawn = words_of_decoders(plan, analysis), figures_of_decoders
+        parts |= _paths(plan, words, drawn(plan, analysis), analysis)
     return parts
+
+
+def trained_only(plan: Plan) -> list[Analysis]:
+    """Return the analyses whose decoders were trained on all trials."""
+    if not trains_on_all(plan.settings.split):
+        return []
+    return [a for a in plan.analyses if decoder_path(plan, a).is_file()]
 
 
 def _paths(
@@ -185,7 +198,8 @@ def _notes(plan: Plan) -> list[str]:
     ]
     for analysis in plan.analyses:
         decoders = decoder_path(plan, analysis).with_suffix(".json")
-        sidecars += [decoders, recon_files(plan, analysis).sidecar]
+        applied = decoding_path(plan, analysis).with_suffix(".json")
+        sidecars += [decoders, applied, recon_files(plan, analysis).sidecar]
     notes = list(plan.notes)
     for path in dict.fromkeys(sidecars):
         if path.is_file():
@@ -253,7 +267,7 @@ def _write_page(settings: Settings, subject: str) -> None:
 
 
 def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
-    paths = []
+    paths = [decoder_path(plan, analysis) for analysis in trained_only(plan)]
     for analysis in done:
         files = recon_files(plan, analysis)
         paths += [files.table, files.metrics, files.sidecar]

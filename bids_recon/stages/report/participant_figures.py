@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -251,8 +252,12 @@ def _ranked(
 ) -> dict[str, list[tuple[np.ndarray, np.ndarray, str]]]:
     """Pick reconstructions by rank: the best, those in the middle, the worst."""
     files = recon_files(plan, analysis)
-    listed = read_table(files.table, numeric=("sample", "pixel_correlation"))
+    listed = read_table(files.table, numeric=("sample",))
+    scores = listed.get("pixel_correlation", pd.Series(np.nan, listed.index))
+    listed["pixel_correlation"] = pd.to_numeric(scores, errors="coerce")
     listed = listed[listed["sample"] == 1]
+    unseen = listed[~listed["stimulus"].isin(plan.pictures)]
+    listed = listed[listed["stimulus"].isin(plan.pictures)]
     size = tuple(json.loads(files.sidecar.read_text(encoding="utf-8"))["PictureSize"])
     order = listed["pixel_correlation"].fillna(-2).to_numpy().argsort(kind="stable")
     order = order[::-1]
@@ -263,6 +268,7 @@ def _ranked(
         f"Middle {shown} of {len(order)}": order[middle : middle + shown],
         f"Worst {shown} of {len(order)}": order[-shown:],
     }
+    groups = groups if shown else {}
     result = {}
     for title, rows in groups.items():
         items = []
@@ -273,4 +279,15 @@ def _ranked(
             caption = f"trial {entry['trial']}\nr = {entry['pixel_correlation']:.2f}"
             items.append((seen, made, caption))
         result[title] = items
+    if len(unseen):
+        chosen = unseen.iloc[:: max(1, -(-len(unseen) // SHOWN))]
+        blank = np.full((3, *size), 0.9, dtype=np.float32)
+        result[f"Without a picture: {len(chosen)} of {len(unseen)}, not scored"] = [
+            (
+                blank,
+                read_picture(files.folder / entry["image"], size),
+                f"trial {entry['trial']}\n{shorten(entry['stimulus'], 18)}",
+            )
+            for _, entry in chosen.iterrows()
+        ]
     return result

@@ -20,6 +20,7 @@ from bids_recon.reports.fragments import (
     table,
 )
 from bids_recon.settings import Settings
+from bids_recon.stages.decode.stage import decoder_path
 from bids_recon.stages.generate.stage import recon_files
 from bids_recon.stages.report.comparison import decoding_words
 
@@ -53,6 +54,10 @@ def words_of(plan: Plan, analysis: Analysis) -> dict[str, str]:
     files = recon_files(plan, analysis)
     scores = read_table(files.metrics, numeric=NUMBERS)
     words = {"heading": _heading(plan, analysis), "scores": score_table(scores)}
+    if scores.empty:
+        words["scores"] = paragraph(
+            "None of these trials names a picture that exists: nothing was scored."
+        )
     decoding = decoding_words(plan, analysis)
     if decoding:
         words["decoding"] = decoding
@@ -64,6 +69,19 @@ def words_of(plan: Plan, analysis: Analysis) -> dict[str, str]:
         )["Spurious"]
         words["spurious"] = paragraph(said) + spurious_table(checks)
     return words
+
+
+def words_of_decoders(plan: Plan, analysis: Analysis) -> dict[str, str]:
+    """Return the text of an analysis whose decoders were trained and not tested."""
+    path = decoder_path(plan, analysis).with_suffix(".json")
+    data = json.loads(path.read_text(encoding="utf-8"))
+    facts = {
+        "Method": analysis.recipe.description,
+        "Split": data["SplitDescription"],
+        "Decoders": decoder_path(plan, analysis).name,
+    }
+    title = f"<h2>{analysis.desc}, regions {analysis.label}</h2>"
+    return {"heading": title + pairs(facts)}
 
 
 def _heading(plan: Plan, analysis: Analysis) -> str:
@@ -92,6 +110,8 @@ def _heading(plan: Plan, analysis: Analysis) -> str:
         ),
         "Picture size": "{} x {} pixels".format(*sidecar["PictureSize"]),
     }
+    if "ModelFrom" in sidecar:
+        facts["Decoders"] = sidecar["ModelFrom"]
     if sidecar["BidsRecon"]["Weights"]:
         facts["Pretrained weights"] = ", ".join(sidecar["BidsRecon"]["Weights"])
     text = title + pairs(facts)

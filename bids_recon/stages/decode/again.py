@@ -1,0 +1,142 @@
+"""Decoders that were trained before, applied to other trials; nothing is learned."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import safe_open
+
+from bids_recon.datatypes import FeatureSpace, Responses
+from bids_recon.decoders.state import restore
+from bids_recon.files import write_whole
+from bids_recon.machine import Machine
+from bids_recon.plan.methods import decoder_of, space_of
+from bids_recon.plan.plan import Analysis, Model
+from bids_recon.recipe import DecodeStep, Recipe
+from bids_recon.responses.standardize import Standardizer
+from bids_recon.stages.decode.baselines import MEAN, decoding_scores, listed
+from bids_recon.stages.decode.fold import StepPaths
+from bids_recon.stages.decode.fold_data import FoldData, Material
+from bids_recon.stages.decode.posterior import write_posterior
+from bids_recon.stages.decode.rescale import Scale, apply_scale
+from bids_recon.stages.decode.step_decoder import columns_of, predict_to
+
+State = dict[str, np.ndarray]
+
+
+def state_below(path: Path, prefix: str) -> State:
+    """Return the arrays of a file whose names begin with a prefix, without it."""
+    with safe_open(path, "np") as stream:
+        names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118
+        return {name.removeprefix(prefix): stream.get_tensor(name) for name in names}
+
+
+def space_again(
+    step: DecodeStep, state: Mapping[str, np.ndarray], machine: Machine
+) -> FeatureSpace:
+    """Return a feature space as it was fitted in training."""
+    own = {name: _as_learned(value) for name, value in state.items()}
+    return restore(space_of(step, machine), own)
+
+
+def _as_learned(value: np.ndarray) -> Any:
+    """Return sizes and the like as the tuples that they were."""
+    if value.dtype.kind != "i" or value.ndim not in (1, 2):
+        return value
+    rows = value.tolist()
+    return [tuple(row) for row in rows] if value.ndim == 2 else tuple(rows)
+
+
+def data_again(model: Model, material: Material, recipe: Recipe) -> FoldData:
+    """Return test trials, scaled by what was learned from the training trials.
+
+    A voxel without a response in a run gets the mean of training.
+    """
+    settings = recipe.responses
+    test = material.responses
+    test = _scaled(model, test, settings.standardize, "scale")
+    if settings.average_test:
+        test = test.average()
+    if settings.standardize_again:
+        test = _scaled(model, test, None, "scale_again")
+    kept = np.arange(len(material.picture))
+    if settings.average_test:
+        stimuli = material.responses.trials["stimulus"]
+        kept = kept[~stimuli.duplicated().to_numpy()]
+    none = test.where(np.arange(0))
+    return FoldData(none, test, kept[:0], material.picture[kept], kept[:0])
+
+
+def _scaled(model: Model, responses: Responses, by: str | None, name: str) -> Responses:
+    scaler = Standardizer(by)
+    for kind, parts in (("mean", scaler.means_), ("scale", scaler.scales_)):
+        parts |= state_below(model.decoder, f"{model.fold}/{name}.{kind}/")
+    values = scaler.transform(responses.values, responses.trials)
+    values = np.nan_to_num(values, copy=False, nan=0.0)
+    return Responses(values, responses.trials, responses.xyz, responses.space)
+
+
+def decode_again(
+    model: Model,
+    analysis: Analysis,
+    material: Material,
+    machine: Machine,
+    paths: Mapping[str, StepPaths],
+) -> list[pd.DataFrame]:
+    """Write decoded features of all trials, and return how well they are decoded.
+
+    Parameters
+    ----------
+    model : Model
+        The decoders.
+    analysis : Analysis
+        What is done.
+    material : Material
+        The trials.
+    machine : Machine
+        Where to compute.
+    paths : mapping of str to StepPaths
+        Where files of each feature space lie.
+    """
+    data, scores = data_again(model, material, analysis.recipe), []
+    for name, step in analysis.recipe.decode.items():
+        state = state_below(model.decoder, f"{model.fold}/{name}/")
+        own = {
+            key: value
+            for key, value in state.items()
+            if not key.startswith(("space.", "rescale."))
+            and key not in ("voxels_used", "mean_thinned")
+        }
+        decoder = restore(decoder_of(step, machine), own)
+        X = columns_of(data.test.values, state["voxels_used"])
+        shape = tuple(int(side) for side in np.atleast_1d(state["shape"]))
+        trials, test = data.test.trials, paths[name].test
+        ones = np.ones(len(trials))
+        counts = trials["n_repeats"].to_numpy(float) if "n_repeats" in trials else ones
+        write_whole(test, partial(predict_to, decoder, X, shape, counts))
+        of_space = state_below(model.decoder, f"{model.fold}/{name}/space.")
+        space = space_again(step, of_space, machine)
+        seen = data.test_picture >= 0
+        if seen.any():
+            true = material.gallery.targets(space, data.test_picture[seen])
+            decoded = np.load(test, mmap_mode="r")[seen]
+            mean = np.repeat(state["mean_thinned"][None], int(seen.sum()), axis=0)
+            found = decoding_scores(
+                decoded, true, data.test_picture[seen], {MEAN: mean}
+            )
+            stimuli = trials["stimulus"][seen]
+            scores.append(listed(found, name, model.fold, stimuli))
+        paths[name].posterior.unlink(missing_ok=True)
+        if hasattr(decoder, "gaussian") and hasattr(space, "deviation"):
+            write_posterior(paths[name].posterior, decoder, space, X, counts)
+        if "rescale.true_mean" in state:
+            parts = {
+                key.removeprefix("rescale."): value
+                for key, value in state.items()
+                if key.startswith("rescale.")
+            }
+            apply_scale(test, Scale(**parts))
+    return scores
