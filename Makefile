@@ -48,6 +48,8 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/bayes.py
 	$(BIN)/python tests/benchmarks/unseen_patterns.py
 	$(BIN)/python tests/benchmarks/ridge.py
+	$(BIN)/python tests/benchmarks/training.py
+	$(BIN)/python tests/benchmarks/graph_matters.py
 
 $(BIN)/.installed-mutants: $(BIN)/.installed-test
 	$(BIN)/pip install --quiet --editable '.[mutants]'

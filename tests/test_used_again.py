@@ -358,7 +358,7 @@ def test_a_region_that_is_empty_in_a_participant_is_left_out_and_told(
 def test_connectivity_of_bold_needs_runs_without_test_trials(
     small_dataset, tmp_path, capsys
 ):
-    own = ["--recipe", "eigenimage", *ROI, "--split", "kfold:4"]
+    own = ["--recipe", "eigenimage", *ROI, "--split", "kfold:2"]
     more = ["--connectivity", "pearson:bold", "--stages", "responses", "rois"]
     out = tmp_path / "out"
     assert call(small_dataset, out, "participant", *own, *more) != 0

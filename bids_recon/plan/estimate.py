@@ -148,7 +148,10 @@ def sizes_of(plan: Plan, analysis: Analysis) -> Sizes:
     """Return how much an analysis has to do, as far as the plan knows."""
     recipe = analysis.recipe
     trials, split = split_trials(plan, recipe, plan.own_trials)
-    height, width = common_size(list(plan.pictures.values()), recipe.picture_size)
+    if plan.applies:
+        height, width = plan.models[analysis.key].picture_size
+    else:
+        height, width = common_size(list(plan.pictures.values()), recipe.picture_size)
     n_train = len(trials) - len(trials) // len(split.folds)
     learned = min(n_train, len(plan.pictures), height * width)
     n_features = {

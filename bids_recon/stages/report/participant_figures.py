@@ -59,7 +59,8 @@ def figures_of_data(plan: Plan, done: list[Analysis]) -> Figures:
     """Return the figures of regions and responses: desc and suffix -> how to write."""
     first = Variant.of(plan, plan.analyses[0].recipe)
     drawn: Figures = {"regions_mask": lambda part: _regions(plan, done, part)}
-    if work_is_there(plan):
+    of_pictures = (plan.own_trials["role"] == "trial").any()
+    if work_is_there(plan) and of_pictures:
         drawn["quality_responses"] = lambda part: figures.save(
             figures.response_quality(_quality(plan, done[0])), part
         )
