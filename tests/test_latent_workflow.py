@@ -33,6 +33,20 @@ CHANGES = {
     },
 }
 
+CHANGES["hou2023-gcn"] = {
+    "decode": {
+        "latent": {
+            "features": {"side": 32},
+            "rois": ["V1", "V2", "V3"],
+            "decoder": {"width": 8, "hidden": 8, "channels": 2, "epochs": 2},
+        },
+        "clip-text": {
+            "decoder": {"channels": 2, "n_blocks": 1, "hidden": [8], "epochs": 2}
+        },
+    },
+    "generate": {"steps": 4, "side": 32, "samples": 1},
+}
+
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory):
@@ -92,6 +106,7 @@ def outputs(folder):
         ("brain-diffuser", "V1"),
         ("brain-diffuser-small", "V1"),
         ("takagi2023", "V1Ventral"),
+        ("hou2023-gcn", "V1V2V3Ventral"),
     ],
 )
 def test_from_bids_to_pictures(

@@ -43,15 +43,20 @@ logs/sub-01.lock
 sub-01.html
 sub-01/figures/sub-01_report.json
 sub-01/figures/sub-01_task-digits_desc-cite_about.html
+sub-01/figures/sub-01_task-digits_desc-compared_about.html
 sub-01/figures/sub-01_task-digits_desc-quality_responses.svg
 sub-01/figures/sub-01_task-digits_desc-read_about.html
 sub-01/figures/sub-01_task-digits_desc-regions_mask.svg
 sub-01/figures/sub-01_task-digits_desc-settings_about.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_decoding.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_heading.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_maps.svg
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_recon.svg
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_scores.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_spurious.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_decoding.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_heading.html
+sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_maps.svg
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_recon.svg
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_scores.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_spurious.html
@@ -68,8 +73,17 @@ sub-01/func/sub-01_task-digits_space-T1w_desc-mean_boldref.json
 sub-01/func/sub-01_task-digits_space-T1w_desc-mean_boldref.nii.gz
 sub-01/func/sub-01_task-digits_space-T1w_label-visual_desc-used_mask.json
 sub-01/func/sub-01_task-digits_space-T1w_label-visual_desc-used_mask.nii.gz
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-pattern_desc-eigenimage_statmap.json
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-pattern_desc-eigenimage_statmap.nii.gz
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-pattern_desc-miyawaki2008Omp_statmap.json
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-pattern_desc-miyawaki2008Omp_statmap.nii.gz
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-weight_desc-eigenimage_statmap.json
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-weight_desc-eigenimage_statmap.nii.gz
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-weight_desc-miyawaki2008Omp_statmap.json
+sub-01/func/sub-01_task-digits_space-T1w_label-visual_stat-weight_desc-miyawaki2008Omp_statmap.nii.gz
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_decoder.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_decoder.safetensors
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_decoding.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.json
@@ -77,6 +91,8 @@ sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_spurious.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_decoder.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_decoder.safetensors
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_decoding.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_generator.safetensors
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_metrics.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_metrics.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_recon.json
@@ -138,7 +154,7 @@ def test_a_row_and_a_picture_per_reconstruction(finished):
 
 
 def test_each_statmap_has_a_row_per_volume(finished):
-    for path in finished.glob("sub-01/func/*_statmap.nii.gz"):
+    for path in finished.glob("sub-01/func/*_desc-trial*_statmap.nii.gz"):
         rows = pd.read_csv(
             str(path)
             .replace("_stat-effect", "")
@@ -154,7 +170,8 @@ def test_sidecars_say_what_outputs_were_made_from(finished):
         for path in finished.glob("sub-01/**/*.json")
         if not path.name.endswith("_events.json")
     ]
-    assert len(sidecars) == 2 * 2 + 2 + 2 * 3 + 1
+    # Responses, mask and mean; decoders, pictures and scores; maps; the page.
+    assert len(sidecars) == 2 * 2 + 2 + 2 * 3 + 2 * 2 + 1
     for path in sidecars:
         data = json.loads(path.read_text())["BidsRecon"]
         assert data["Inputs"], path

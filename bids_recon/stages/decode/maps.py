@@ -7,8 +7,8 @@ import numpy as np
 
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.images import open_image, volumes_image
-from bids_recon.dataset.sidecar import sidecar_path
-from bids_recon.files import write_json, write_whole
+from bids_recon.dataset.sidecar import Record, Sidecar, sidecar_path
+from bids_recon.files import write_whole
 from bids_recon.plan.methods import mapped_by
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.stages.rois import load_mask
@@ -66,7 +66,7 @@ def mean_maps(folds: Sequence[Maps]) -> Maps:
     return result
 
 
-def write_maps(plan: Plan, analysis: Analysis, maps: Maps) -> None:
+def write_maps(plan: Plan, analysis: Analysis, maps: Maps, record: Record) -> None:
     """Write maps of the voxels that a recipe reads."""
     image = open_image(plan.runs[0].run.bold)
     union = np.logical_or.reduce([load_mask(plan, roi) for roi in analysis.roi_sets])
@@ -83,7 +83,7 @@ def write_maps(plan: Plan, analysis: Analysis, maps: Maps) -> None:
                 "Features": step,
                 "SpatialReference": plan.runs[0].run.bold.name,
             }
-            write_json(sidecar_path(path), describe)
+            Sidecar(sidecar_path(path), {"map": path}).write(record, describe, [])
 
 
 def map_paths(plan: Plan, analysis: Analysis) -> dict[str, Path]:

@@ -150,7 +150,7 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
     if scores:
         text = table_text(pd.concat(scores, ignore_index=True))
         write_text(decoding_path(plan, analysis), text)
-    write_maps(plan, analysis, mean_maps(maps))
+    write_maps(plan, analysis, mean_maps(maps), record)
     describe = {
         "Description": (
             "Decoders of each fold, as arrays named fold/feature space/array; "
