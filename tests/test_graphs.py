@@ -1,6 +1,7 @@
 """Connectivity against nilearn and by hand; graphs, and their controls."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from nilearn.connectome import ConnectivityMeasure
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
@@ -200,3 +201,52 @@ def test_graphs_repeat_and_read_nothing_but_the_measure(name):
     assert edges(graph_of(name, r)) == edges(graph_of(name, r.copy()))
     with pytest.raises(UserError, match="nodes is one of regions, voxels"):
         build(GRAPHS, "graph", name, {"nodes": "parcels"})
+
+
+# Figures, and what is said of a graph
+
+
+def test_matrices_and_glass_brains_are_drawn_the_same_twice(tmp_path):
+    from bids_recon.reports import decoder_figures, figures
+
+    xyz = np.array([[-10, -90, 0], [10, -90, 0], [-8, -80, 5], [9, -80, 5.0]])
+    for number in range(2):
+        names = ["V1", "V2", "V3", "V4"]
+        matrix = decoder_figures.connectivity_matrix(R, names, "Pearson correlation")
+        figures.save(matrix, tmp_path / f"matrix{number}.svg")
+        figures.save(
+            decoder_figures.connectome(R, xyz), tmp_path / f"glass{number}.svg"
+        )
+    for name in ("matrix", "glass"):
+        first, again = (tmp_path / f"{name}{number}.svg" for number in range(2))
+        assert first.read_bytes() == again.read_bytes()
+        assert first.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [
+        (0.5, "does better than no-edges: difference of the error -0.5"),
+        (-0.5, "does worse than no-edges: difference of the error 0.4"),
+        (0.0, "makes no difference that can be told from no-edges"),
+    ],
+)
+def test_the_page_says_whether_a_graph_matters(shift, said):
+    from bids_recon.plan.methods import whole_recipe
+    from bids_recon.plan.plan import Analysis
+    from bids_recon.stages.report.comparison import COLUMNS, Entry, graph_verdicts
+
+    rng = np.random.default_rng(0)
+    errors = rng.random(60)
+    entries = []
+    for name, own in (
+        ("gcn-eigenimage", errors),
+        ("gcn-eigenimage-no-edges", errors + shift + 0.1 * rng.standard_normal(60)),
+        ("eigenimage", errors),
+    ):
+        scores = pd.DataFrame(own[:, None].repeat(4, axis=1), columns=list(COLUMNS))
+        analysis = Analysis(whole_recipe(name), "V1", {})
+        entries.append(Entry(name, scores, np.arange(60) // 2, analysis))
+    entries.append(Entry("Ridge", entries[0].scores, entries[0].own))
+    (verdict,) = graph_verdicts(entries)
+    assert f"The graph of gcn-eigenimage {said}" in verdict
