@@ -44,6 +44,7 @@ from bids_recon.stages.connectivity.nodes import (
     seg_of,
 )
 from bids_recon.stages.connectivity.stage import (
+    Asked,
     connectivity_stage,
     relmats_of,
 )
@@ -76,6 +77,8 @@ def run_participant(settings: Settings) -> Status:
     recipes = read_recipes(settings)
     check_folders(settings)
     check_settings(settings)
+    for text in settings.connectivity:
+        Asked.parse(text)
     dataset = Dataset(settings)
     subjects = dataset.participants()
     if settings.dry_run:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from bids_recon import cli
+from bids_recon.errors import UserError
+from bids_recon.plan.plan import RunPlan
+from bids_recon.stages.connectivity.series import RunSeries, cleaned_series
+from bids_recon.stages.connectivity.stage import Asked
 
 TINY = "width: 16, hidden: 16, channels: 2, batch_size: 8, epochs: 3"
 RECIPES = {
@@ -63,6 +68,12 @@ def options(folder):
 
 
 @pytest.fixture(scope="module")
+def fewer(folder):
+    own = [str(folder / f"{name}.yml") for name in ("tiny-gcn", "plain-ridge")]
+    return ["--recipe", *own, "miyawaki2008-omp", *ROI]
+
+
+@pytest.fixture(scope="module")
 def tested(small_dataset, folder, options):
     """Both runs, each held out in turn."""
     out = folder / "tested"
@@ -72,20 +83,20 @@ def tested(small_dataset, folder, options):
 
 
 @pytest.fixture(scope="module")
-def trained(small_dataset, folder, options):
+def trained(small_dataset, folder, fewer):
     """The first run, of which nothing is held out."""
     out = folder / "trained"
     more = ["--run-id", "1", "--split", "all"]
-    assert call(small_dataset, out, "participant", *options, *more) == 0
+    assert call(small_dataset, out, "participant", *fewer, *more) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def applied(small_dataset, folder, options, trained):
+def applied(small_dataset, folder, fewer, trained):
     """The second run, by decoders of the first."""
     out = folder / "applied"
     more = ["--run-id", "2", "--model-from", trained]
-    assert call(small_dataset, out, "participant", *options, *more) == 0
+    assert call(small_dataset, out, "participant", *fewer, *more) == 0
     return out
 
 
@@ -184,9 +195,7 @@ def test_the_same_again_is_up_to_date(tested, small_dataset, options, capsys):
 # Used again
 
 
-@pytest.mark.parametrize(
-    "desc", ["tinyGcn", "tinyBold", "plainRidge", "miyawaki2008Omp"]
-)
+@pytest.mark.parametrize("desc", ["tinyGcn", "plainRidge", "miyawaki2008Omp"])
 def test_decoders_used_again_give_the_bytes_of_the_split(tested, applied, desc):
     split, again = table(tested, desc, "recon"), table(applied, desc, "recon")
     split = split[split["split"] == "task-digits_run-02"].reset_index(drop=True)
@@ -355,17 +364,59 @@ def test_a_region_that_is_empty_in_a_participant_is_left_out_and_told(
     assert labels["name"].tolist() == ["V1", "V3"]
 
 
-def test_connectivity_of_bold_needs_runs_without_test_trials(
-    small_dataset, tmp_path, capsys
-):
-    own = ["--recipe", "eigenimage", *ROI, "--split", "kfold:2"]
-    more = ["--connectivity", "pearson:bold", "--stages", "responses", "rois"]
-    out = tmp_path / "out"
-    assert call(small_dataset, out, "participant", *own, *more) != 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "too few are left: test trials are in all runs" in said
-    for wrong in ("pearsn", "pearson:eeg", "pearson:bold:voxels:x"):
-        said = refused(
-            capsys, small_dataset, out, "participant", "--connectivity", wrong
-        )
-        assert "--connectivity" in said
+@pytest.fixture
+def series():
+    """A run of BOLD of three nodes, with trials each 20 s."""
+    trials = pd.DataFrame(
+        {
+            "session": "n/a",
+            "task": "t",
+            "run": "1",
+            "onset": 10 + 20.0 * np.arange(10),
+            "duration": 4.0,
+            "role": "trial",
+            "stimulus": [f"p{n}" for n in range(10)],
+        }
+    )
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((120, 3)).astype(np.float32)
+    nuisance = np.stack([np.ones(120), np.linspace(-1, 1, 120)], axis=1)
+    evoked = rng.random((120, 10))
+    return RunSeries(RunPlan(None, trials, 120, 2.0, 0.0), values, nuisance, evoked)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_connectivity_of_bold_reads_nothing_of_test_trials(series, background):
+    training = series.run.own.iloc[:6]
+    (before,) = cleaned_series([series], training, background)
+    # From the first trial that is not learned on, to 16 s after the end of the last.
+    other = series.values.copy()
+    other[65:105] = 1e3
+    (after,) = cleaned_series([replace(series, values=other)], training, background)
+    np.testing.assert_array_equal(before, after)
+    assert len(before) == 80
+    # What is left has nothing of confounds and drifts.
+    known = np.r_[0:65, 105:120]
+    np.testing.assert_allclose(series.nuisance[known].T @ before, 0, atol=1e-5)
+    evoked = series.evoked[known][:, :6].T @ before
+    assert np.allclose(evoked, 0, atol=1e-5) == background
+
+
+def test_connectivity_of_bold_needs_volumes_without_test_trials(series):
+    trials = series.run.trials.assign(duration=20.0)
+    dense = replace(
+        series,
+        run=replace(series.run, trials=trials),
+        **{
+            name: getattr(series, name)[:40]
+            for name in ("values", "nuisance", "evoked")
+        },
+    )
+    with pytest.raises(UserError, match="too few are left: test trials are in all"):
+        cleaned_series([dense], dense.run.own.iloc[1:2], False)
+
+
+@pytest.mark.parametrize("wrong", ["pearsn", "pearson:eeg", "pearson:bold:voxels:x"])
+def test_connectivity_that_there_is_none_of_is_refused(wrong):
+    with pytest.raises(UserError, match="--connectivity"):
+        Asked.parse(wrong)
