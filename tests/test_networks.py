@@ -14,11 +14,12 @@ from toys import fill
 
 from bids_recon.datatypes import Targets
 from bids_recon.decoders import training
+from bids_recon.decoders.batches import Batches
 from bids_recon.decoders.cluster_attention import ClusterAttentionDecoder, clusters
 from bids_recon.decoders.cnn import CNN
 from bids_recon.decoders.gcn import GCN
 from bids_recon.decoders.state import restore, state_of
-from bids_recon.decoders.training import Batches, Training, TrainingSettings
+from bids_recon.decoders.training import Training, TrainingSettings
 from bids_recon.decoders.vae import VAE
 from bids_recon.errors import Note, UserError
 from bids_recon.machine import Machine

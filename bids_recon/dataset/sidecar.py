@@ -22,6 +22,7 @@ LIBRARIES = (
     "scikit-learn",
     "scipy",
     "torch",
+    "torch-geometric",
     "transformers",
 )
 

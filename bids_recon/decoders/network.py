@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bids_recon.datatypes import Targets
+from bids_recon.decoders.batches import Batches, scales_of, shared_scale
 from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.training import (
-    Batches,
     Training,
     TrainingSettings,
     mixed_precision,
-    scales_of,
     seeded,
-    shared_scale,
 )
 from bids_recon.errors import UserError
 from bids_recon.machine import Machine

@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.dataset.stimuli import common_size
-from bids_recon.plan.methods import generator_class, weights_of
+from bids_recon.plan.methods import generator_class, trains_network, weights_of
 from bids_recon.plan.plan import Analysis, Plan, RunPlan, split_trials
 from bids_recon.recipe import DecodeStep
 
@@ -112,7 +112,11 @@ def estimate(plan: Plan) -> Estimate:
         values += pictures + decoded
         held = 3 * sizes.n_trials * sizes.n_voxels + 2 * pictures
         memory = max(memory, LIBRARIES_MB + 4 * held // 2**20)
-    networks = any(weights_of(analysis.recipe) for analysis in plan.analyses)
+    networks = any(
+        weights_of(analysis.recipe)
+        or any(trains_network(step) for step in analysis.recipe.decode.values())
+        for analysis in plan.analyses
+    )
     memory += NETWORKS_MB if networks else 0
     return Estimate(seconds, memory, REPORT_MB + 4 * values // 2**20, networks)
 

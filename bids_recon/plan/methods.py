@@ -230,6 +230,11 @@ def mapped_by(step: DecodeStep) -> tuple[str, ...]:
     return getattr(load(DECODERS, "decoder", step.decoder.name), "mapped", ())
 
 
+def trains_network(step: DecodeStep) -> bool:
+    """Tell whether a step's decoder is a network, which takes its time."""
+    return hasattr(load(DECODERS, "decoder", step.decoder.name), "keep")
+
+
 def uses_prior(step: DecodeStep) -> bool:
     """Tell whether a step's decoder wants to know pictures that were never shown."""
     decoder = load(DECODERS, "decoder", step.decoder.name)

@@ -19,14 +19,9 @@ import torch
 
 from bids_recon.datatypes import Targets
 from bids_recon.decoders import DECODERS
+from bids_recon.decoders.batches import Batches, scales_of
 from bids_recon.decoders.network import NetworkDecoder
-from bids_recon.decoders.training import (
-    Batches,
-    Training,
-    loss_of,
-    mixed_precision,
-    scales_of,
-)
+from bids_recon.decoders.training import Training, loss_of, mixed_precision
 from bids_recon.machine import Machine
 from bids_recon.registry import build
 from bids_recon.rois import GRAPHS
