@@ -29,6 +29,38 @@ def problem():
     return X, Y, rng.standard_normal((7, 90)), np.arange(40) // 2
 
 
+def test_patterns_are_where_the_signal_is_and_weights_where_noise_is_told_of():
+    rng = np.random.default_rng(0)
+    signal, noise = rng.standard_normal((2, 5000))
+    # The second voxel shows the noise of the first alone, the third nothing of either.
+    X = np.stack([signal + noise, noise, rng.standard_normal(5000)], axis=1)
+    ridge = Ridge(alpha=1.0).fit(X, signal[:, None], np.arange(5000))
+    maps = ridge.maps(X)
+    np.testing.assert_allclose(maps["weight"], [1, 1, 0], atol=0.02)
+    np.testing.assert_allclose(maps["pattern"], [1, 0, 0], atol=0.05)
+    coefficients = Ridge(alpha=1.0, coefficients=True)
+    coef = coefficients.fit(X, signal[:, None], np.arange(5000)).coef_[:, 0]
+    np.testing.assert_allclose(maps["weight"], np.abs(coef), rtol=1e-9)
+
+
+def test_maps_of_many_targets_are_roots_of_mean_squares(problem):
+    X, Y, _, groups = problem
+    ridge = Ridge(alpha=3.0, coefficients=True).fit(X, Y, groups)
+    maps = ridge.maps(X)
+    centred = X - X.mean(axis=0)
+    decoded = centred @ ridge.coef_
+    covariance = centred.T @ decoded / len(X)
+    weight = np.sqrt((ridge.coef_**2).mean(axis=1))
+    pattern = np.sqrt((covariance**2).sum(axis=1) / (decoded**2).mean(axis=0).sum())
+    np.testing.assert_allclose(maps["weight"], weight)
+    np.testing.assert_allclose(maps["pattern"], pattern)
+    for kind in (Sparse(k_best=20), Univariate()):
+        made = kind.fit(X, Y, groups)
+        found = made.maps(X)
+        read = np.unique(made.voxels_)
+        assert (found["weight"][np.setdiff1d(np.arange(90), read)] == 0).all()
+
+
 @pytest.mark.parametrize("alpha", [0.1, 10.0, 1e4])
 @pytest.mark.parametrize("n_voxels", [90, 12])
 def test_ridge_is_scikit_learns(problem, alpha, n_voxels):

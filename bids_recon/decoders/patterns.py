@@ -5,6 +5,9 @@ import numpy as np
 MOST_TARGETS = 1024
 """Evenly spaced targets that maps are of, at most."""
 
+VOXELS = 2048
+"""Voxels that are worked on at once."""
+
 
 def thinning(n_targets: int) -> slice:
     """Return which targets maps are of."""
@@ -32,12 +35,18 @@ def linear_maps(X: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     ----------
     Haufe et al. (2014), NeuroImage 87, 96-110.
     """
-    X = np.asarray(X, dtype=np.float64)
-    X = X - X.mean(axis=0)
-    decoded = X @ weights
-    covariance = X.T @ decoded / len(X)
-    variance = (decoded**2).mean()
-    pattern = np.sqrt((covariance**2).mean(axis=1) / max(variance, 1e-30))
+    blocks = [slice(n, n + VOXELS) for n in range(0, X.shape[1], VOXELS)]
+
+    def centred(block: slice) -> np.ndarray:
+        part = np.asarray(X[:, block], dtype=np.float64)
+        return part - part.mean(axis=0)
+
+    decoded = sum(centred(block) @ weights[block] for block in blocks)
+    variance = max((decoded**2).mean(), 1e-30)
+    squares = [
+        ((centred(block).T @ decoded / len(X)) ** 2).mean(axis=1) for block in blocks
+    ]
+    pattern = np.sqrt(np.concatenate(squares) / variance)
     return {"weight": np.sqrt((weights**2).mean(axis=1)), "pattern": pattern}
 
 
