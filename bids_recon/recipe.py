@@ -342,7 +342,13 @@ def _base(
             f"{' > '.join(file.name for file in before)} > {Path(name).name}.",
             Status.USAGE,
         )
-    base, where = _recipe_data(name, before)
+    try:
+        base, where = _recipe_data(name, before)
+    except UserError as error:
+        if str(path) in error.message:
+            raise
+        text = f"{path}, extends: {error.message}"
+        raise UserError(text, error.status) from error
     _recipe(base, where)
     return base, where
 

@@ -40,12 +40,12 @@ DECODER_OPTIONS = {
         "n_clusters": 6,
         "n_queries": 3,
         "width": 16,
-        "epochs": 4,
+        "epochs": 2,
         "batch_size": 16,
     },
-    "cnn": {"channels": 4, "kernel": 3, "hidden": [16], "epochs": 4, "batch_size": 16},
-    "gcn": {"width": 16, "hidden": 16, "channels": 4, "epochs": 4, "batch_size": 16},
-    "vae": {"hidden": [16], "width": 16, "epochs": 4, "batch_size": 16},
+    "cnn": {"channels": 4, "kernel": 3, "hidden": [16], "epochs": 2, "batch_size": 16},
+    "gcn": {"width": 16, "hidden": 16, "channels": 4, "epochs": 2, "batch_size": 16},
+    "vae": {"hidden": [16], "width": 16, "epochs": 2, "batch_size": 16},
 }
 OPTIONS = {"vdvae": {"n_layers": 3, "architecture": TOY_VDVAE}}
 FEEDS = {
@@ -208,7 +208,13 @@ def test_feature_spaces_are_learned_from_the_pictures_given(name, pictures, mach
 @pytest.mark.parametrize(
     ("decoder", "features"),
     [
-        *((decoder, features) for decoder in DECODERS for features in LEARNED),
+        *(
+            (decoder, features)
+            for decoder in DECODERS
+            for features in LEARNED
+            # What a network is trained on makes no difference to it.
+            if decoder not in DECODER_OPTIONS or features == "eigenimage"
+        ),
         *(("ridge", features) for features in FEATURES if features not in LEARNED),
     ],
 )
