@@ -122,7 +122,7 @@ def _score(options: object) -> tuple[str, list[str]]:
         instead={},
     )
     judge = Judge(getattr(options, "weights_dir", None))
-    summary, _, notes = score(recon, profile, options.seed, judge)
+    scored = score(recon, profile, options.seed, judge)
     sizes = [f"{side.shape[2]} x {side.shape[3]}" for side in sides]
-    notes.append(f"{len(pairs)} pictures, seen {sizes[0]}, reconstructed {sizes[1]}.")
-    return table_text(summary), notes
+    about = f"{len(pairs)} pictures, seen {sizes[0]}, reconstructed {sizes[1]}."
+    return table_text(scored.summary), [*scored.notes, about]

@@ -4,9 +4,9 @@ import shutil
 import subprocess
 
 import pytest
-from test_workflow import files_of
+from test_workflow import GROUP, files_of
 
-SKIP = ("logs", "figures", "group.html", "group_metrics.tsv", "group_recon.tsv")
+SKIP = ("logs", "figures", *GROUP)
 
 
 @pytest.fixture(params=["one", "several"])

@@ -275,7 +275,7 @@ def recon(seen, made, own=None, fold=None):
 
 
 def test_perfect_reconstructions_score_perfectly(pair):
-    summary, per_picture, _ = score(recon(pair[0], pair[0]), "bids-recon", 0)
+    summary, per_picture, _, _ = score(recon(pair[0], pair[0]), "bids-recon", 0)
     summary = summary.set_index("metric")
     assert summary.loc["two_way_identification", "value"] == 1
     assert summary.loc["top1_identification", "value"] == 1
@@ -291,7 +291,7 @@ def test_perfect_reconstructions_score_perfectly(pair):
 def test_unrelated_reconstructions_are_at_chance():
     rng = np.random.default_rng(0)
     seen, made = rng.random((2, 40, 3, 8, 8))
-    summary, _, _ = score(recon(seen, made), "bids-recon", 0)
+    summary, _, _, _ = score(recon(seen, made), "bids-recon", 0)
     summary = summary.set_index("metric")
     assert abs(summary.loc["two_way_identification", "value"] - 0.5) < 0.12
     assert abs(summary.loc["two_way_identification", "chance"] - 0.5) < 0.02
@@ -303,7 +303,7 @@ def test_p_values_are_uniform_without_a_relation():
     for seed in range(200):
         rng = np.random.default_rng(seed)
         seen, made = rng.random((2, 16, 3, 5, 5))
-        summary, _, _ = score(recon(seen, made), "bids-recon", seed)
+        summary, _, _, _ = score(recon(seen, made), "bids-recon", seed)
         for name, p_value in zip(summary["metric"], summary["p_value"], strict=True):
             found.setdefault(name, []).append(p_value)
     assert len(found) == 5
@@ -318,7 +318,7 @@ def test_p_values_are_uniform_without_a_relation():
 def test_one_picture_gives_numbers_and_n_a(pair):
     seen, made = pair[0][:1], pair[1][:2]
     one = recon(seen, made, own=np.zeros(2, int))
-    summary, _, notes = score(one, "bids-recon", 0)
+    summary, _, notes, _ = score(one, "bids-recon", 0)
     summary = summary.set_index("metric")
     assert np.isfinite(summary.loc["pixel_correlation", "value"])
     assert np.isnan(summary.loc["two_way_identification", "value"])
@@ -328,13 +328,13 @@ def test_one_picture_gives_numbers_and_n_a(pair):
 def test_constant_reconstructions_are_counted(pair):
     made = pair[1].copy()
     made[2] = 0.5
-    summary, _, notes = score(recon(pair[0], made), "bids-recon", 0)
+    summary, _, notes, _ = score(recon(pair[0], made), "bids-recon", 0)
     assert np.isfinite(summary["value"]).all()
     assert any("1 of 6 reconstructions are constant" in note for note in notes)
 
 
 def test_the_mean_picture_is_a_floor_at_chance(pair):
-    summary, _, _ = score(recon(*pair), "bids-recon", 0)
+    summary, _, _, _ = score(recon(*pair), "bids-recon", 0)
     summary = summary.set_index("metric")
     floor = summary.loc["two_way_identification", "floor"]
     assert floor == pytest.approx(0.5)

@@ -289,6 +289,50 @@ class TestPublished:
             assert all(0 < value <= 1 for value in row.values.values())
 
 
+class TestNullValues:
+    """What exchanged pictures gave is kept, and the group is tested by it."""
+
+    def test_participants_keep_what_their_p_values_come_from(self, finished):
+        for path in finished.glob("sub-01/recon/*_null.npz"):
+            metrics = path.with_name(path.name.replace("_null.npz", "_metrics.tsv"))
+            rows = pd.read_csv(metrics, sep="\t").set_index("metric")
+            with np.load(path) as arrays:
+                null = {name.split("/")[1]: arrays[name] for name in arrays.files}
+            assert set(null) == set(rows.index)
+            for name, values in null.items():
+                row = rows.loc[name]
+                assert len(values) == row["n_permutations"]
+                assert values.mean() == pytest.approx(row["chance"], rel=1e-5)
+                better = -1 if name == "mse" else 1
+                slack = 1e-6 * abs(row["value"])
+                hits = (better * values >= better * row["value"] - slack).sum()
+                p = (1 + hits) / (1 + len(values))
+                assert p == pytest.approx(row["p_value"], rel=1e-5)
+
+    def test_the_group_has_the_minimum_statistic_of_them(self, tmp_path, group):
+        out = write_group(tmp_path / "out", 3, {"alpha": 0.8})
+        for index, path in enumerate(sorted(out.glob("sub-*/recon/*_metrics.tsv"))):
+            null = np.zeros(99)
+            null[: index + 1] = 1
+            name = path.name.replace("_metrics.tsv", "_null.npz")
+            arrays = {"bids-recon-1/two_way_identification": null}
+            np.savez(path.with_name(name), **arrays)
+        group()
+        row = table(out, "scores").set_index("metric").loc["two_way_identification"]
+        assert row["p_global"] == pytest.approx(0.02 * 0.03 * 0.04, rel=1e-4)
+        assert np.isnan(table(out, "scores").set_index("metric").loc["mse", "p_global"])
+        assert "minimum statistic" in page(out)
+
+    def test_a_file_of_them_that_is_none_is_told(self, tmp_path, group):
+        out = write_group(tmp_path / "out", 2, {"alpha": 0.8})
+        path = next(out.glob("sub-01/recon/*_metrics.tsv"))
+        name = path.name.replace("_metrics.tsv", "_null.npz")
+        path.with_name(name).write_bytes(b"PK no archive")
+        group()
+        assert set(table(out, "scores")["n_participants"]) == {1}
+        assert name in page(out)
+
+
 def test_many_participants(tmp_path, group):
     out = write_group(tmp_path / "out", 200, {"alpha": 0.8}, n_pictures=10)
     group()

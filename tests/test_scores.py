@@ -63,7 +63,7 @@ def test_which_is_compared_with_which(pair):
     similarity = np.corrcoef(made.reshape(5, -1), seen.reshape(5, -1))[:5, 5:]
     expected = {"reconstruction": similarity, "original": similarity.T}
     both = [MetricSpec(name=name, kind="two_way", direction=name) for name in expected]
-    summary, per_picture, _ = score(recon(seen, made), profile(*both), 0, Judge())
+    summary, per_picture, _, _ = score(recon(seen, made), profile(*both), 0, Judge())
     summary = summary.set_index("metric")
     for name, values in expected.items():
         np.testing.assert_allclose(per_picture[name], by_hand(values))
@@ -104,7 +104,7 @@ def test_distances_are_one_minus_the_correlation(pair, networks):  # noqa: F811
         [1 - np.corrcoef(a, b)[0, 1] for a, b in zip(of_seen, part, strict=True)]
         for part in (of_made, of_floor)
     )
-    table, per_picture, _ = score(
+    table, per_picture, _, _ = score(
         recon(seen, made, floor=floor), profile(own), 0, Judge(folder)
     )
     np.testing.assert_allclose(per_picture["d"], expected, rtol=1e-3)
@@ -150,7 +150,7 @@ def test_samples_count_by_their_first_or_their_mean(pair):
     metric = MetricSpec(name="mse", kind="mse")
     each = ((made - seen) ** 2).mean(axis=(1, 2, 3))
     for samples, share in (("first", 1.0), ("mean", 0.5)):
-        table, per_picture, _ = score(
+        table, per_picture, _, _ = score(
             recon(seen, both), profile(metric, samples=samples), 0, Judge()
         )
         np.testing.assert_allclose(per_picture["mse"][::2], share * each, rtol=1e-5)

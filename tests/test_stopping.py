@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_workflow import files_of
+from test_workflow import GROUP, files_of
 
-SKIP = ("logs", "figures", "group.html", "group_metrics.tsv", "group_recon.tsv")
+SKIP = ("logs", "figures", *GROUP)
 
 
 def state_and_parent(number):

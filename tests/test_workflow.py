@@ -16,27 +16,53 @@ from bids_recon.simulate.dataset import Experiment, simulate_dataset
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
+GROUP = tuple(
+    f"group{name}"
+    for name in (
+        *(".html", "_metrics.tsv", "_recon.tsv", "_scores.tex"),
+        *("_scores.tsv", "_scores.json", "_differences.tsv", "_differences.json"),
+        *("_ranks.tsv", "_ranks.json"),
+    )
+)
+"""What the group level writes, beside its figures."""
+
 EXPECTED = """\
 .bids-recon.lock
 .bidsignore
 dataset_description.json
-figures/desc-00pixelcorrelation_heading.html
-figures/desc-00pixelcorrelation_scores.svg
-figures/desc-01ssim_heading.html
-figures/desc-01ssim_scores.svg
-figures/desc-02mse_heading.html
-figures/desc-02mse_scores.svg
-figures/desc-03twowayidentification_heading.html
-figures/desc-03twowayidentification_scores.svg
-figures/desc-04top1identification_heading.html
-figures/desc-04top1identification_scores.svg
+figures/desc-answers_about.html
 figures/desc-cite_about.html
+figures/desc-differencesArecipe_group.pdf
+figures/desc-differencesArecipe_group.svg
+figures/desc-differences_about.html
+figures/desc-pictures_about.html
+figures/desc-ranksA_group.pdf
+figures/desc-ranksA_group.svg
+figures/desc-ranks_about.html
 figures/desc-read_about.html
+figures/desc-scoresA00pixelcorrelation_group.pdf
+figures/desc-scoresA00pixelcorrelation_group.svg
+figures/desc-scoresA01ssim_group.pdf
+figures/desc-scoresA01ssim_group.svg
+figures/desc-scoresA02mse_group.pdf
+figures/desc-scoresA02mse_group.svg
+figures/desc-scoresA03twowayidentification_group.pdf
+figures/desc-scoresA03twowayidentification_group.svg
+figures/desc-scoresA04top1identification_group.pdf
+figures/desc-scoresA04top1identification_group.svg
+figures/desc-scores_about.html
 figures/desc-table_about.html
 figures/group_report.json
 group.html
+group_differences.json
+group_differences.tsv
 group_metrics.tsv
+group_ranks.json
+group_ranks.tsv
 group_recon.tsv
+group_scores.json
+group_scores.tex
+group_scores.tsv
 logs/CITATION.bib
 logs/CITATION.md
 logs/sub-01.lock
@@ -86,6 +112,7 @@ sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_decoder.safetensors
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_decoding.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_metrics.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_null.npz
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_recon.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-eigenimage_spurious.tsv
@@ -95,6 +122,7 @@ sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_decoding.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_generator.safetensors
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_metrics.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_metrics.tsv
+sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_null.npz
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_recon.json
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_recon.tsv
 sub-01/recon/sub-01_task-digits_label-visual_desc-miyawaki2008Omp_spurious.tsv
@@ -129,7 +157,9 @@ def test_the_outputs_are_those_that_the_docs_list(finished):
     second = [name.replace("run-01", "run-02") for name in expected if "run-01" in name]
     assert sorted(listed) == sorted(expected + second)
     pictures = [name for name in names if name.endswith(".png")]
-    assert len(pictures) == 2 * 24
+    assert sum(name.startswith("sub-01/recon/") for name in pictures) == 2 * 24
+    assert sum(name.startswith("figures/desc-seenA") for name in pictures) == 8
+    assert len(pictures) == 2 * 24 + 8
     settings = [name for name in names if name.endswith("settings.yml")]
     assert len(settings) == 1
 
@@ -292,7 +322,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(
     process.communicate()
     again = subprocess.run(full, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    skip = ("logs", "figures", "group.html", "group_metrics.tsv", "group_recon.tsv")
+    skip = ("logs", "figures", *GROUP)
     resumed = files_of(output_dir, skip=skip)
     undisturbed = files_of(finished, skip=skip)
     # Where outputs lie stands in the page's settings alone, and nowhere else.

@@ -45,6 +45,7 @@ PATTERNS = {
     "generator": _RECON + "_generator{extension|.safetensors}",
     "recon": _RECON + "_recon{extension|.tsv}",
     "pictures": _RECON + "_recon",
+    "null": _RECON + "_null{extension|.npz}",
     "metrics": _RECON + "_metrics{extension|.tsv}",
     "decoder": _RECON + "_decoder{extension|.safetensors}",
     "figure": _FIGURE + "[_label-{label}]_desc-{desc}_{suffix}{extension|.svg}",

@@ -23,13 +23,19 @@ class Chance:
         The mean over permutations.
     p_value : float
         One-sided, (1 + hits) / (1 + permutations).
-    n_permutations : int
-        How many there were; all that exist, if there are fewer than asked for.
+    null : array of shape (n_permutations,)
+        The mean score of each permutation; all that exist, if there are fewer than
+        asked for.
     """
 
     level: float
     p_value: float
-    n_permutations: int
+    null: np.ndarray
+
+    @property
+    def n_permutations(self) -> int:
+        """How many permutations there were."""
+        return len(self.null)
 
 
 def exchangeable(
@@ -114,15 +120,13 @@ def permutation_test(
     rows = np.arange(len(own))
     scored = np.isfinite(scores[rows, own])
     if len(orders) == 0 or not scored.any():
-        return Chance(float("nan"), float("nan"), 0)
+        return Chance(float("nan"), float("nan"), np.empty(0))
     rows, own = rows[scored], own[scored]
     observed = scores[rows, own].mean()
     null = np.array([scores[rows, order[own]].mean() for order in orders])
     slack = 1e-12
     hits = null <= observed + slack if lower_is_better else null >= observed - slack
-    return Chance(
-        float(null.mean()), (1 + int(hits.sum())) / (1 + len(null)), len(null)
-    )
+    return Chance(float(null.mean()), (1 + int(hits.sum())) / (1 + len(null)), null)
 
 
 def pair_scores(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,28 @@ class Reconstructed:
         return scores.reshape(len(self.own), self.n_samples, -1).mean(axis=1)
 
 
+class Scored(NamedTuple):
+    """The scores of a profile.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        One row per metric, with ``COLUMNS``.
+    per_picture : DataFrame
+        One row per reconstruction, one column per metric. The score of a trial stands
+        with its first sample, and those of the others are NaN.
+    notes : list of str
+        What a reader should know, such as constant pictures.
+    null : mapping of str to array of shape (n_permutations,)
+        The mean of each metric under exchanged pictures.
+    """
+
+    summary: pd.DataFrame
+    per_picture: pd.DataFrame
+    notes: list[str]
+    null: dict[str, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Computed:
     """One metric before it is compared with chance.
@@ -101,9 +124,7 @@ class Computed:
     n_candidates: str | None = None
 
 
-def score(
-    recon: Reconstructed, profile: Profile, seed: int, judge: Judge
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def score(recon: Reconstructed, profile: Profile, seed: int, judge: Judge) -> Scored:
     """Compute every metric of a profile.
 
     A metric whose weights are absent has no value, and a note says how to fetch them.
@@ -118,16 +139,6 @@ def score(
         For permutations and the bootstrap.
     judge : Judge
         Resizes pictures and computes features.
-
-    Returns
-    -------
-    summary : DataFrame
-        One row per metric, with ``COLUMNS``.
-    per_picture : DataFrame
-        One row per reconstruction, one column per metric. The score of a trial stands
-        with its first sample, and those of the others are NaN.
-    notes : list of str
-        What a reader should know, such as constant pictures.
     """
     n_samples = recon.n_samples
     if profile.samples == "first":
@@ -135,7 +146,7 @@ def score(
     rng = np.random.default_rng(seed)
     blocks = exchangeable(recon.fold, recon.own, rng)
     orders = pairings(blocks, len(recon.seen), rng)
-    rows, per_picture = [], {}
+    rows, per_picture, null = [], {}, {}
     absent: dict[str, list[str]] = {}
     for spec in profile.metrics:
         if not _applies(spec, recon):
@@ -150,7 +161,8 @@ def score(
         values = np.full((len(recon.own), n_samples), np.nan)
         values[:, 0] = computed.pairs[np.arange(len(recon.own)), recon.own]
         per_picture[spec.name] = values.ravel()
-        row |= _row(spec, computed, recon, orders, rng)
+        found, null[spec.name] = _row(spec, computed, recon, orders, rng)
+        row |= found
         rows.append(row)
     summary = pd.DataFrame(rows, columns=COLUMNS)
     notes = _notes(recon, orders)
@@ -158,7 +170,7 @@ def score(
         missing = ", ".join(name for names in absent.values() for name in names)
         what = weights_absent([weights_called(name) for name in absent])
         notes.append(f"Not computed: {missing}. {what}")
-    return summary, pd.DataFrame(per_picture), notes
+    return Scored(summary, pd.DataFrame(per_picture), notes, null)
 
 
 def _applies(spec: MetricSpec, recon: Reconstructed) -> bool:
@@ -173,8 +185,8 @@ def _row(
     recon: Reconstructed,
     orders: np.ndarray,
     rng: np.random.Generator,
-) -> dict[str, object]:
-    """Return the mean of a metric with its interval and chance."""
+) -> tuple[dict[str, object], np.ndarray]:
+    """Return the mean of a metric with its interval and chance, and its null values."""
     values = computed.pairs[np.arange(len(recon.own)), recon.own]
     low, high = bootstrap_interval(values, recon.own, rng)
     # A metric too costly for pairs that were not seen together has no chance level.
@@ -182,7 +194,7 @@ def _row(
     chance = permutation_test(
         computed.pairs, recon.own, known, lower_is_better=spec.lower_is_better
     )
-    return {
+    row = {
         "value": finite_mean(values),
         "ci_low": low,
         "ci_high": high,
@@ -194,6 +206,7 @@ def _row(
         "n_permutations": chance.n_permutations,
         **computed.instead,
     }
+    return row, chance.null
 
 
 def finite_mean(values: np.ndarray) -> float:

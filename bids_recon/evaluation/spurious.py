@@ -150,7 +150,7 @@ def within_category(
     known = np.isfinite(observed)
     if not known.any():
         nothing = float("nan")
-        return nothing, Chance(nothing, nothing, 0)
+        return nothing, Chance(nothing, nothing, np.empty(0))
     # The test of chance.py, on means that are there already.
     means = np.concatenate([[observed[known].mean()], null[known].mean(axis=0)])
     chance = permutation_test(

@@ -1,6 +1,7 @@
 """Stage 5: reconstructions are compared with what was seen."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.judge import Judge, PictureFiles
 from bids_recon.evaluation.profiles import Profile, read_profile
-from bids_recon.evaluation.scores import COLUMNS, Reconstructed, score
+from bids_recon.evaluation.scores import COLUMNS, Reconstructed, Scored, score
 from bids_recon.evaluation.splits import Split
 from bids_recon.evaluation.spurious import (
     MIN_PICTURES,
@@ -22,7 +23,7 @@ from bids_recon.evaluation.spurious import (
     battery,
     categories_of,
 )
-from bids_recon.files import write_text
+from bids_recon.files import write_text, write_whole
 from bids_recon.plan.methods import feeds_of, generator_class, machine_of
 from bids_recon.plan.plan import (
     Analysis,
@@ -71,7 +72,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         },
         seed=plan.settings.seed,
     )
-    outputs = {"metrics": files.metrics, "recon": files.table}
+    outputs = {"metrics": files.metrics, "recon": files.table, "null": files.null}
     if table["stimulus"].nunique() >= MIN_PICTURES and not plan.applies:
         outputs["spurious"] = files.spurious
     sidecar = Sidecar(files.metrics.with_suffix(".json"), outputs)
@@ -82,11 +83,12 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     # Trials without a picture, to which decoders are applied, are not scored.
     seen = table["stimulus"].isin(plan.pictures).to_numpy()
     summary, notes = pd.DataFrame(columns=COLUMNS), []
+    null: dict[str, np.ndarray] = {}
     if seen.any():
         scored = table[seen].reset_index(drop=True)
         recon = load_reconstructed(plan, analysis, scored, trials["stimulus"], split)
         stimuli = scored["stimulus"].drop_duplicates()
-        summary, per_picture, notes = _by_all_profiles(
+        summary, per_picture, notes, null = _by_all_profiles(
             plan, recipe, recon, stimuli, judge
         )
         per_picture.index = np.flatnonzero(seen)
@@ -98,6 +100,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     table.insert(table.columns.get_loc("image") + 1, "seed", seeds)
     write_text(files.table, table_text(table))
     write_text(files.metrics, table_text(summary))
+    write_whole(files.null, partial(_save_null, null))
     describe = {
         "Description": f"Scores of the pictures in {files.table.name}. {COLUMN_NOTES}",
         "Split": split.rule,
@@ -113,18 +116,24 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     return Result(True, reason, tuple(notes))
 
 
+def _save_null(null: dict[str, np.ndarray], part: Path) -> None:
+    with part.open("wb") as file:
+        np.savez_compressed(file, **null)
+
+
 def _by_all_profiles(
     plan: Plan,
     recipe: Recipe,
     recon: Reconstructed,
     stimuli: pd.Series,
     judge: Judge,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+) -> Scored:
     """Return what ``score`` gives for every profile of a recipe, side by side.
 
-    Metrics of a picture carry the profile's name, except those of the first.
+    Metrics of a picture carry the profile's name, except those of the first; null
+    values carry it with its version.
     """
-    summaries, columns, notes = [], [], []
+    summaries, columns, notes, null = [], [], [], {}
     for name in recipe.profiles:
         seed = derive_seed(
             plan.settings.seed, plan.subject, "evaluate", recipe.name, name
@@ -134,16 +143,21 @@ def _by_all_profiles(
         if not profile.at_size_seen:
             shown = np.unique(plan.positions(stimuli))
             own = replace(recon, seen=seen_for(plan, recipe, profile, shown))
-        summary, per_picture, found = score(own, profile, seed, judge)
+        summary, per_picture, found, chance = score(own, profile, seed, judge)
+        null |= {
+            f"{profile.name}-{profile.version}/{metric}": values
+            for metric, values in chance.items()
+        }
         if name != recipe.profiles[0]:
             per_picture = per_picture.add_suffix(f"_{name}")
         summaries.append(summary)
         columns.append(per_picture)
         notes += [note for note in found if note not in notes]
-    return (
+    return Scored(
         pd.concat(summaries, ignore_index=True),
         pd.concat(columns, axis=1),
         notes,
+        null,
     )
 
 

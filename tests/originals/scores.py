@@ -37,7 +37,7 @@ def ours(folder: Path, name: str) -> dict[str, float]:
         instead={},
     )
     judge = Judge(folder / "weights")
-    table, _, _ = score(recon, read_profile(name), 0, judge)
+    table, _, _, _ = score(recon, read_profile(name), 0, judge)
     return dict(zip(table["metric"], table["value"], strict=True))
 
 

@@ -49,6 +49,7 @@ class ReconFiles:
     sidecar: Path
     folder: Path
     metrics: Path
+    null: Path
     spurious: Path
     generator: Path
 
@@ -67,6 +68,7 @@ def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
         sidecar=output_path(root, "recon", extension=".json", **entities),
         folder=output_path(root, "pictures", **entities),
         metrics=output_path(root, "metrics", **entities),
+        null=output_path(root, "null", **entities),
         spurious=output_path(root, "spurious", **entities),
         generator=output_path(root, "generator", **entities),
     )

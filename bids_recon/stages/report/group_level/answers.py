@@ -116,6 +116,18 @@ def _region(row: dict[str, object]) -> str:
     return said + f"{row[str(row['better'])]} is better."
 
 
+def _over_people(row: dict[str, object]) -> str:
+    if pd.isna(row["p_global"]):
+        return ""
+    said = f" That nobody shows it has p = {row['p_global']:.2g} (minimum statistic)"
+    if pd.isna(row["prevalence_bound"]):
+        return f"{said}."
+    return (
+        f"{said}; with 95 % certainty, more than {row['prevalence_bound']:.0%} of "
+        f"people show it (p = {row['p_majority']:.2g} for at most half)."
+    )
+
+
 def _for_how_many(scores: pd.DataFrame) -> list[str]:
     sentences = []
     for row in scores.to_dict("records"):
@@ -126,7 +138,7 @@ def _for_how_many(scores: pd.DataFrame) -> list[str]:
             f"{row['recipe']} on {row['roi']} is above chance (p < {ALPHA}) in {k} of "
             f"{n} participants; most likely {row['prevalence']:.0%} of people show "
             f"this (95 % interval {row['prevalence_low']:.0%} to "
-            f"{row['prevalence_high']:.0%}, Bayesian prevalence)."
+            f"{row['prevalence_high']:.0%}, Bayesian prevalence)." + _over_people(row)
         )
     n = int(scores["n_participants"].max()) if len(scores) else 0
     if 0 < n < 5:

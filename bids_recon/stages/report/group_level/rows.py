@@ -1,6 +1,8 @@
 """What participants' tables hold, and which of them may stand in one table."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -14,6 +16,7 @@ from bids_recon.dataset.sidecar import Sidecar
 from bids_recon.dataset.tables import read_table
 from bids_recon.errors import UserError
 from bids_recon.evaluation.scores import NUMBERS
+from bids_recon.files import check_regular
 
 RUN_AGAIN = "Run the participant level again, which makes what is missing."
 
@@ -59,6 +62,8 @@ class Entry:
         The mean score of each test picture, (n_pictures, n_metrics).
     images : mapping of str to str
         A reconstruction of each test picture, its path in OUTPUT_DIR.
+    null : mapping of str to array of shape (n_permutations,)
+        The mean of each metric under exchanged pictures, as the participant has them.
     """
 
     subject: str
@@ -68,6 +73,7 @@ class Entry:
     summary: pd.DataFrame
     pictures: pd.DataFrame
     images: Mapping[str, str]
+    null: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,7 @@ def _read(output_dir: Path, path: Path, entities: dict[str, str]) -> list[Entry]
         name: f"{folder}/{image}"
         for name, image in zip(first["stimulus"], first["image"], strict=True)
     }
+    null = _read_null(path.with_name(path.name.replace("_metrics.tsv", "_null.npz")))
     entries = []
     profiles = list(dict.fromkeys(summary["profile"]))
     for index, profile in enumerate(profiles):
@@ -240,10 +247,39 @@ def _read(output_dir: Path, path: Path, entities: dict[str, str]) -> list[Entry]
         entries.append(
             Entry(
                 *(entities["sub"], recipe, entities["label"], terms),
-                *(rows, pictures, images),
+                *(rows, pictures, images, _null_of(null, profile)),
             )
         )
     return entries
+
+
+def _read_null(path: Path) -> dict[str, np.ndarray]:
+    """Read what exchanged pictures gave; nothing where that was not kept.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    check_regular(path)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path}: this file cannot be read ({error}). {RUN_AGAIN}"
+        ) from error
+
+
+def _null_of(null: Mapping[str, np.ndarray], profile: str) -> dict[str, np.ndarray]:
+    start = f"{profile}/"
+    return {
+        name.removeprefix(start): values
+        for name, values in null.items()
+        if name.startswith(start)
+    }
 
 
 def _check_whole(metrics: Path, recon: Path) -> None:

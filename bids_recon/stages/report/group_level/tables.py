@@ -10,10 +10,11 @@ from bids_recon.evaluation.group import (
     Interval,
     bayesian_prevalence,
     interval,
+    prevalence,
     ranks,
 )
 from bids_recon.reports.fragments import metric_words
-from bids_recon.stages.report.group_level.rows import Block
+from bids_recon.stages.report.group_level.rows import Block, Entry
 
 SCORES = {
     "table": "Scores of one table may be compared; those of two may not.",
@@ -33,6 +34,9 @@ SCORES = {
     "floor_retrieval": "Mean score of the nearest training picture.",
     "ceiling": "Mean score of what the generator makes of the true features.",
     "n_significant": "Participants with p < 0.05.",
+    "p_global": "p of the hypothesis that nobody shows an effect: minimum statistic.",
+    "p_majority": "p of the hypothesis that at most half of all people show it.",
+    "prevalence_bound": "With 95 % certainty, more than this share of people shows it.",
     "prevalence": "Most likely share of people with an effect (Ince et al. 2021).",
     "prevalence_low": "Lower end of its 95 % interval of highest density.",
     "prevalence_high": "Upper end of it.",
@@ -115,16 +119,32 @@ def _score(
             for name in ("chance", "floor", "floor_retrieval", "ceiling")
         },
     }
+    row |= _minimum_statistic([own[name] for name in subjects], metric)
     if len(tested):
         n_significant = int((tested < ALPHA).sum())
-        prevalence = bayesian_prevalence(n_significant, len(tested))
+        shown = bayesian_prevalence(n_significant, len(tested))
         row |= {
             "n_significant": n_significant,
-            "prevalence": prevalence.most_likely,
-            "prevalence_low": prevalence.low,
-            "prevalence_high": prevalence.high,
+            "prevalence": shown.most_likely,
+            "prevalence_low": shown.low,
+            "prevalence_high": shown.high,
         }
     return row
+
+
+def _minimum_statistic(entries: list[Entry], metric: str) -> dict[str, float]:
+    """Return p-values over participants, where all kept as many null values."""
+    null = [entry.null.get(metric, np.empty(0)) for entry in entries]
+    if len({len(own) for own in null}) != 1 or not len(null[0]):
+        return {}
+    sign = -1 if is_lower_better(metric) else 1
+    observed = [float(entry.summary.loc[metric, "value"]) for entry in entries]
+    found = prevalence(sign * np.array(observed), sign * np.array(null))
+    return {
+        "p_global": found.p_global,
+        "p_majority": found.p_majority,
+        "prevalence_bound": found.bound,
+    }
 
 
 def _interval_columns(name: str, found: Interval) -> dict[str, object]:
