@@ -4,11 +4,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from bids_recon.errors import UserError
+from bids_recon.surroundings import made_up_for
 
 STOPPED = "stopped. The same command goes on where it was."
 
@@ -43,7 +43,7 @@ def run_command(
         if arguments is None:
             _end_on_signals(name)
             arguments = sys.argv[1:]
-        with _at_home():
+        with made_up_for():
             status = command(arguments)
         sys.stdout.flush()
         return int(status)
@@ -59,27 +59,6 @@ def run_command(
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return BROKEN_PIPE
-
-
-@contextmanager
-def _at_home() -> Iterator[None]:
-    """Give libraries a home and a name where the user has none, as in containers."""
-    os.environ.setdefault("USER", "bids-recon")
-    if _has_home():
-        yield
-        return
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory(prefix="bids-recon-home-") as folder:
-        os.environ["HOME"] = folder
-        yield
-
-
-def _has_home() -> bool:
-    try:
-        return Path.home().is_dir()
-    except RuntimeError:
-        return False
 
 
 def _say(text: str) -> None:

@@ -161,10 +161,13 @@ def _is_repository(name: str) -> bool:
 def find(weights: Weights, weights_dir: Path | None) -> Path | None:
     """Return the file or folder of weights that are here, or ``None``.
 
-    Looked up in the folder given, and then in the caches of torch (``TORCH_HOME``) and
-    of the Hugging Face hub (``HF_HOME``). The network is not used.
+    Looked up in the folder given, in that of ``BIDS_RECON_WEIGHTS``, which an image
+    names, and then in the caches of torch (``TORCH_HOME``) and of the Hugging Face hub
+    (``HF_HOME``). The network is not used.
     """
-    places = [weights_dir / weights.file] if weights_dir else []
+    of_image = os.environ.get("BIDS_RECON_WEIGHTS")
+    folders = [weights_dir, Path(of_image) if of_image else None]
+    places = [folder / weights.file for folder in folders if folder]
     if weights.urls:
         default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
         home = Path(os.environ.get("TORCH_HOME", default)).expanduser()

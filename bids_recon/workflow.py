@@ -9,7 +9,6 @@ jobs and has the engine execute it. Every job is one stage:
 
 import logging
 import re
-import tempfile
 import traceback
 from dataclasses import replace
 from functools import partial
@@ -60,6 +59,7 @@ from bids_recon.stages.report.participant import (
 )
 from bids_recon.stages.responses import Variant, responses_stage
 from bids_recon.stages.rois import reference_stage, rois_stage
+from bids_recon.surroundings import temporary_folder, use_folder
 from bids_recon.terminal import RunProgress
 
 logger = logging.getLogger("bids_recon")
@@ -85,6 +85,7 @@ def run_participant(settings: Settings) -> Status:
         return dry_run(dataset, subjects, recipes)
     check_weights(settings, recipes)
     make_output_dir(settings.output_dir)
+    use_folder(settings.work)
     write_run_files(settings, dataset, recipes)
     with locked(lock_files(settings, subjects)):
         return run_jobs(settings, dataset, subjects, recipes)
@@ -94,8 +95,8 @@ def dry_run(
     dataset: Dataset, subjects: list[str], recipes: tuple[Recipe, ...]
 ) -> Status:
     """Say what would run, and refuse what a run would refuse; write nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        dataset.settings = replace(dataset.settings, work_dir=Path(folder))
+    with temporary_folder() as folder:
+        dataset.settings = replace(dataset.settings, work_dir=folder)
         plans, failures = make_plans(dataset, subjects, recipes)
         for plan in plans:
             logger.info("%s", describe(plan))

@@ -18,7 +18,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,8 +64,8 @@ def main() -> None:
     tell_sizes()
     container = Container()
     try:
-        test_runs(container)
-        test_bad_input(container)
+        check_runs(container)
+        check_bad_input(container)
     finally:
         container.remove()
     say("container-test: all as it should be")
@@ -95,7 +96,8 @@ def buildah(*words: object, quiet: bool = False) -> str:
 
 def make_base() -> None:
     """Make a base of Debian with Python, unless one is named or there."""
-    if "BASE_IMAGE" in os.environ or BASE in buildah("images", "--format", "{{.Name}}:{{.Tag}}"):
+    there = buildah("images", "--format", "{{.Name}}:{{.Tag}}")
+    if "BASE_IMAGE" in os.environ or BASE in there:
         return
     began = time.monotonic()
     folder = SCRATCH / "base"
@@ -122,13 +124,12 @@ def make_base() -> None:
 def build() -> None:
     """Build the image; stages that did not change are taken as they are."""
     began = time.monotonic()
-    revision = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    git = ["git", "-C", ROOT, "rev-parse", "HEAD"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
     arguments = {
         "BASE_IMAGE": os.environ.get("BASE_IMAGE", BASE),
         "TORCH_INDEX_URL": os.environ.get("TORCH_INDEX_URL", ""),
-        "REVISION": revision,
+        "REVISION": done.stdout.strip(),
         "TAG": "bids-recon:test",
     }
     buildah(
@@ -179,7 +180,7 @@ def make_environment() -> None:
     if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == now):
         began = time.monotonic()
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
+        subprocess.run([same_python(), "-m", "venv", ENVIRONMENT], check=True)
         install = [ENVIRONMENT / "bin" / "pip", "--no-cache-dir", "install", "--quiet"]
         for lock in locks:
             words = ["--no-deps", "--require-hashes", "--requirement", lock]
@@ -190,6 +191,26 @@ def make_environment() -> None:
     subprocess.run(
         [*pip, "--force-reinstall", ROOT], check=True, stderr=subprocess.DEVNULL
     )
+
+
+def same_python() -> str:
+    """Return a Python of the version in the image, which sidecars name."""
+    name = buildah("from", "--pull-never", IMAGE, quiet=True)
+    root = buildah("mount", name)
+    inside = version_of("chroot", root, "/opt/bids-recon/bin/python")
+    buildah("rm", name)
+    candidates = (sys.executable, "/usr/bin/python3", shutil.which("python3"))
+    for candidate in candidates:
+        if candidate and version_of(candidate) == inside:
+            return candidate
+    raise SystemExit(f"{inside} is in the image; install the same one to compare with")
+
+
+def version_of(*python: str) -> str:
+    """Return what a Python says of its version."""
+    command = [*python, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def size_mb(folder: Path) -> int:
@@ -222,7 +243,8 @@ def tell_sizes() -> None:
             say(f"   layer: {entry.get('created_by', '')[:90]}")
     buildah("rm", name)
     if whole > outside + MORE_MB:
-        raise SystemExit(f"the image is larger than the environment by {whole - outside} MB")
+        more = whole - outside
+        raise SystemExit(f"the image is larger than the environment by {more} MB")
 
 
 class Container:
@@ -298,7 +320,7 @@ def outside(words: Sequence[object]) -> None:
         raise SystemExit(f"outside: {done.stdout}{done.stderr}")
 
 
-def test_runs(container: Container) -> None:
+def check_runs(container: Container) -> None:
     """Run the simulated data, and the real ones, inside and outside, and compare."""
     demo = SCRATCH / "demo"
     if not demo.is_dir():
@@ -307,20 +329,20 @@ def test_runs(container: Container) -> None:
             f"simulate_dataset(Path({str(demo)!r}), Experiment(n_pictures=60))"
         )
         subprocess.run([ENVIRONMENT / "bin" / "python", "-c", code], check=True)
-    test_run(container, "simulated", demo, "--roi", "visual=V1+V2", "--n-procs", 2)
+    check_run(container, "simulated", demo, "--roi", "visual=V1+V2", "--n-procs", 2)
     shared = os.environ.get("BIDS_RECON_SHARED")
     if shared:
         real = Path(shared).resolve() / "datasets" / "yamada2015"
-        test_run(container, "yamada2015", real, "--split", "run", "--roi", "V1")
+        check_run(container, "yamada2015", real, "--split", "run", "--roi", "V1")
         weights = Path(shared).resolve() / "weights"
-        test_run(
+        check_run(
             *(container, "simulated, with weights", demo, "--weights-dir", "/weights"),
             *("--recipe", "tiny-latent", "--roi", "visual=V1+V2"),
             weights=weights,
         )
 
 
-def test_run(
+def check_run(
     container: Container,
     name: str,
     dataset: Path,
@@ -350,26 +372,23 @@ def test_run(
     say(f"{name}: {n_files} files as outside, byte for byte ({seconds:.0f} s inside)")
 
 
-class linked:
-    """Folders at the same places outside as inside, for a while."""
-
-    def __init__(self, places: Mapping[Path, str]) -> None:
-        self.places = {Path(place): folder for folder, place in places.items()}
-
-    def __enter__(self) -> None:
-        """Bind them."""
-        for place, folder in self.places.items():
-            if place.exists():
-                raise SystemExit(f"{place} is there already, which the test needs")
-        for place, folder in self.places.items():
-            place.mkdir()
+@contextmanager
+def linked(places: Mapping[Path, str]) -> Iterator[None]:
+    """Have folders at the same places outside as inside, for a while."""
+    there = [place for place in places.values() if Path(place).exists()]
+    if there:
+        raise SystemExit(f"{', '.join(there)}: there already; the test needs the name")
+    try:
+        for folder, place in places.items():
+            Path(place).mkdir()
             subprocess.run(["mount", "--bind", folder, place], check=True)
-
-    def __exit__(self, *_: object) -> None:
-        """Let them go."""
-        for place in self.places:
-            subprocess.run(["umount", place], check=True)
-            place.rmdir()
+        yield
+    finally:
+        for place in places.values():
+            if Path(place).is_mount():
+                subprocess.run(["umount", place], check=True)
+            if Path(place).is_dir():
+                Path(place).rmdir()
 
 
 def compare(inside: Path, outside: Path) -> int:
@@ -401,7 +420,7 @@ def compare(inside: Path, outside: Path) -> int:
     return len(sides[0])
 
 
-def test_bad_input(container: Container) -> None:
+def check_bad_input(container: Container) -> None:
     """Check statuses and sentences where something is not as it should be."""
     demo, empty = SCRATCH / "demo", writable(SCRATCH / "empty")
     out = writable(SCRATCH / "out-bad")

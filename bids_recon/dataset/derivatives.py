@@ -12,6 +12,7 @@ from bids.layout.writing import build_path
 from bids_recon import __version__
 from bids_recon.errors import Status, UserError
 from bids_recon.files import write_json, write_text
+from bids_recon.surroundings import container
 
 BIDS_VERSION = "1.10.0"
 
@@ -128,7 +129,7 @@ def write_descriptions(
         "Name": "bids-recon: reconstructed pictures",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "bids-recon", "Version": __version__}],
+        "GeneratedBy": [_maker()],
         "SourceDatasets": [_source(name, path, raw) for name, path in links.items()],
         "DatasetLinks": {name: path.resolve().as_uri() for name, path in links.items()},
         "HowToAcknowledge": "Please cite what logs/CITATION.md lists.",
@@ -137,6 +138,12 @@ def write_descriptions(
         description["License"] = raw["License"]
     write_json(output_dir / "dataset_description.json", description)
     write_text(output_dir / ".bidsignore", "\n".join(IGNORED) + "\n")
+
+
+def _maker() -> dict[str, Any]:
+    maker: dict[str, Any] = {"Name": "bids-recon", "Version": __version__}
+    inside = container()
+    return {**maker, "Container": inside} if inside else maker
 
 
 def _source(name: str, path: Path, raw: Mapping[str, Any]) -> dict[str, str]:

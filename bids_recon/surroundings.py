@@ -1,0 +1,140 @@
+"""What a program expects around it, and may lack on a cluster or in a container.
+
+A user whom no file names has no home, no name, and no place for the caches of
+libraries; a root that is read-only has no place for temporary files.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bids_recon.errors import Status, UserError
+
+CACHES = (
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "MPLCONFIGDIR",
+    "TRITON_CACHE_DIR",
+    "TORCHINDUCTOR_CACHE_DIR",
+)
+"""Where libraries write, apart from the home. Those they read weights from stay."""
+
+
+@contextmanager
+def made_up_for() -> Iterator[None]:
+    """Give libraries for a while what the user has not: a name, a home, caches."""
+    os.environ.setdefault("USER", "bids-recon")
+    for stream in (sys.stdout, sys.stderr):
+        # A locale that lacks a character must not end a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if _has_home() and not _closed_caches():
+        yield
+    elif _has_temporary_place():
+        with temporary_folder() as folder:
+            _move_home(folder)
+            yield
+    else:
+        # use_folder makes up for it once a run has a folder of its own.
+        yield
+
+
+def use_folder(folder: Path) -> None:
+    """Have temporary files and caches in a folder, where there is no other place.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written to.
+    """
+    if _has_temporary_place():
+        return
+    place = folder / "tmp"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{place}: cannot be made ({error.strerror}), and there is no other folder "
+            "for temporary files. Choose another --work-dir, or name a folder in "
+            "TMPDIR.",
+            Status.CANNOT_WRITE,
+        ) from error
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place)
+    _move_home(place)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder for a while.
+
+    Raises
+    ------
+    UserError
+        If there is no place for temporary files.
+    """
+    if not _has_temporary_place():
+        raise UserError(
+            "There is no folder for temporary files that can be written to, neither "
+            "/tmp nor another. Name one in TMPDIR.",
+            Status.CANNOT_WRITE,
+        )
+    with tempfile.TemporaryDirectory(prefix="bids-recon-") as name:
+        yield Path(name)
+
+
+def container() -> dict[str, str] | None:
+    """Return what this runs in, as BIDS' ``GeneratedBy`` says it; ``None`` if nowhere.
+
+    An image of ours names itself in ``BIDS_RECON_CONTAINER``; Apptainer and Singularity
+    name the file they run.
+    """
+    tag = os.environ.get("BIDS_RECON_CONTAINER")
+    names = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
+    image = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    if not tag and not image:
+        return None
+    found = {"Type": "singularity" if image else "docker"}
+    return found | {"Tag": tag or Path(str(image)).name}
+
+
+def _has_temporary_place() -> bool:
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    # Where all else fails, Python takes the folder it was started in.
+    return tempfile.gettempdir() != str(Path.cwd())
+
+
+def _has_home() -> bool:
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return False
+    return home.is_dir() and os.access(home, os.W_OK | os.X_OK)
+
+
+def _closed_caches() -> list[str]:
+    """Return the variables of caches that name a place which cannot be written to."""
+    return [name for name in CACHES if not _could_write(os.environ.get(name))]
+
+
+def _could_write(place: str | None) -> bool:
+    if not place:
+        return True
+    path = Path(place)
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return os.access(path, os.W_OK | os.X_OK)
+
+
+def _move_home(folder: Path) -> None:
+    """Have the home, and caches that cannot be written to, in a folder."""
+    closed = _closed_caches()
+    if not _has_home():
+        os.environ["HOME"] = str(folder)
+    for name in closed:
+        os.environ[name] = str(folder / name.lower())
