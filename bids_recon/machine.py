@@ -1,8 +1,12 @@
 """What a run may use: a device, memory, and the folder of weights."""
 
+import logging
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,10 +16,19 @@ from bids_recon.weights import Weights, find, provenance_of, weights_called
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger("bids_recon")
+
 T = TypeVar("T")
 
 SMALL_DEVICE = 10 * 2**30
 """A device with less memory than this holds a diffusion model only in pieces."""
+
+NO_DEVICE = "there is none on this machine."
+
+OTHER_BUILD = (
+    "install torch from https://download.pytorch.org/whl/cu126, or take the image that "
+    "is built with it (docs/containers.md)."
+)
 
 MEM_MB = 2000
 """What batches are made for where nothing is said."""
@@ -77,17 +90,20 @@ class Machine:
         """
         import torch
 
+        why_no_cuda = _why_no_cuda()
         there = ["cpu"]
         if torch.backends.mps.is_available():
             there.insert(0, "mps")
-        if torch.cuda.is_available():
+        if why_no_cuda is None:
             there.insert(0, "cuda")
         wanted = there[0] if self.device == "auto" else self.device
+        if self.device == "auto" and why_no_cuda not in (None, NO_DEVICE):
+            _tell_once(wanted, str(why_no_cuda))
         if wanted not in there:
+            why = why_no_cuda if wanted == "cuda" else NO_DEVICE
             raise UserError(
-                f"--device {wanted}: there is none on this machine; there is "
-                f"{' and '.join(there)}. With --device auto the first of them is "
-                "taken.",
+                f"--device {wanted}: {why} This run can have {' and '.join(there)}; "
+                "with --device auto the first of them is taken.",
                 Status.USAGE,
             )
         return torch.device(wanted)
@@ -125,6 +141,49 @@ class Machine:
     def batch_size(self, mb_per_item: float) -> int:
         """Return how many items of a batch fit into the memory."""
         return max(1, int(self.mem_mb / 2 / mb_per_item))
+
+
+@cache
+def _why_no_cuda() -> str | None:
+    """Say why no NVIDIA GPU can be used; ``None`` if one can.
+
+    torch says that a GPU is there also where it has no kernels for it.
+    """
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        is_there = torch.cuda.is_available()
+    if not is_there:
+        said = " ".join(str(warning.message) for warning in caught)
+        if "driver" in said and "too old" in said:
+            return (
+                "the driver of the NVIDIA GPU is too old for this build of torch "
+                f"(CUDA {torch.version.cuda}). Update it, or {OTHER_BUILD}"
+            )
+        if torch.version.cuda is None and Path("/dev/nvidiactl").exists():
+            return f"this build of torch has no CUDA. For a GPU {OTHER_BUILD}"
+        return NO_DEVICE
+    found = torch.cuda.get_device_capability()
+    kernels = _architectures(torch.cuda.get_arch_list())
+    if kernels and found < min(kernels):
+        return (
+            f"{torch.cuda.get_device_name()} (compute capability {found[0]}.{found[1]})"
+            f" is too old for this build of torch, whose oldest is "
+            f"{min(kernels)[0]}.{min(kernels)[1]}. For older cards {OTHER_BUILD}"
+        )
+    return None
+
+
+@cache
+def _tell_once(taken: str, why: str) -> None:
+    logger.warning("--device auto takes %s: %s", taken, why)
+
+
+def _architectures(names: list[str]) -> list[tuple[int, int]]:
+    """Return the compute capabilities of ``sm_75``, ``sm_120a`` and the like."""
+    found = [re.fullmatch(r"sm_(\d+)(\d)[a-z]*", name) for name in names]
+    return [(int(match[1]), int(match[2])) for match in found if match]
 
 
 def in_batches(

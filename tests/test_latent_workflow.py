@@ -321,7 +321,7 @@ class TestBadInput:
             *("--recipe", "tiny-latent", "--weights-dir", toy_weights),
         )
         assert status == 64
-        assert "--device cuda: there is none on this machine; there is cpu" in said
+        assert "--device cuda: there is none on this machine. This run" in said
 
     def test_truncated_weights(self, run, photographs, toy_weights, tmp_path):
         folder = tmp_path / "weights" / "taef2"
