@@ -12,27 +12,31 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 # What bids-recon needs, from lock files: made again only when these change.
 FROM ${BASE_IMAGE} AS dependencies
 ARG TORCH_INDEX_URL=""
-COPY containers/install.sh containers/lock.txt containers/lock-torch.txt \
-     containers/lock-build.txt /build/
+COPY containers/install.sh containers/lock.txt containers/lock-torch.txt /build/
 RUN /build/install.sh dependencies /opt/bids-recon
 
 # bids-recon itself, apart, so that a new version leaves the large layer as it is.
-FROM dependencies AS package
+FROM ${BASE_IMAGE} AS package
+COPY containers/install.sh containers/lock-build.txt /build/
 COPY pyproject.toml setup.cfg README.md LICENSE /build/source/
 COPY bids_recon /build/source/bids_recon
 RUN /build/install.sh package /build/source /opt/bids-recon /opt/package
 
 # Weights and atlases, none by default:
 #   --build-arg RECIPES="tiny-latent" --build-arg ATLASES="MNI152NLin2009cAsym:Schaefer2018"
-FROM package AS data
+FROM dependencies AS data
 ARG RECIPES=""
 ARG ATLASES=""
+COPY --from=package /opt/package /opt/bids-recon
 COPY containers/fetch.py /build/
-RUN cp -R /opt/package/. /opt/bids-recon \
-    && /opt/bids-recon/bin/python /build/fetch.py --to /opt/data \
+RUN /opt/bids-recon/bin/python /build/fetch.py --to /opt/data \
         --recipes "${RECIPES}" --atlases "${ATLASES}"
 
 FROM ${BASE_IMAGE}
+COPY --from=dependencies /opt/bids-recon /opt/bids-recon
+COPY --from=data /opt/data /opt/data
+COPY --from=package /opt/package /opt/bids-recon
+
 ARG VERSION=""
 ARG REVISION=""
 ARG TAG="bids-recon"
@@ -41,10 +45,6 @@ LABEL org.opencontainers.image.title="bids-recon" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-
-COPY --from=dependencies /opt/bids-recon /opt/bids-recon
-COPY --from=data /opt/data /opt/data
-COPY --from=package /opt/package /opt/bids-recon
 
 # Caches of libraries lie below HOME. Where it cannot be written to, the program gives
 # them a folder that lasts as long as the run.

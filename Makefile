@@ -4,12 +4,15 @@
 # make bench   speed and memory beside peers, measured in the same run
 # make mutants PACKAGE=evaluation [SAMPLE=200]
 #              changes the package bit by bit, and shows which changes no test notices
+# make lock    what images hold: the versions that are installed here
+# make container-test   the image, built and run without an engine (Debian, as root)
+# make release-test     wheel, source archive and clone, each installed and tried
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz bench mutants docs lint clean
+.PHONY: demo test fuzz bench mutants docs lint lock container-test release-test clean
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,5 +61,20 @@ $(BIN)/.installed-mutants: $(BIN)/.installed-test
 mutants: $(BIN)/.installed-mutants
 	$(BIN)/python tests/mutants/run.py "$(PACKAGE)" $(SAMPLE)
 
+$(BIN)/.installed-release: setup.cfg pyproject.toml $(BIN)/.installed-test
+	$(BIN)/pip install --quiet --editable '.[release]'
+	touch $@
+
+lock: $(BIN)/.installed-release
+	$(BIN)/python containers/lock.py
+	$(BIN)/python containers/boutiques.py
+
+# Needs nothing of this project's environment: all happens in build/containers.
+container-test:
+	$(PYTHON) containers/test.py
+
+release-test: $(BIN)/.installed-release
+	$(BIN)/python tests/release.py
+
 clean:
-	rm -rf $(VENV) demo docs/_build mutants
+	rm -rf $(VENV) demo docs/_build docs/examples docs/sample build dist mutants

@@ -53,4 +53,4 @@ def run(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_command("fetch.py", run))
+    raise SystemExit(run_command("fetch.py", run, None))

@@ -2,7 +2,7 @@
 # Installs what an image holds; Dockerfile and Singularity.def both run it.
 #
 #   install.sh dependencies ENV           what the lock files beside this script say
-#   install.sh package SOURCE ENV PREFIX  bids-recon itself, for ENV, into PREFIX
+#   install.sh package SOURCE ENV PREFIX  bids-recon itself, to be run in ENV, into PREFIX
 #
 # TORCH_INDEX_URL is the package index that torch comes from: empty for the default one
 # (CUDA), https://download.pytorch.org/whl/cpu for none, .../cu126 for older cards.
@@ -17,7 +17,7 @@ install() {
     env=$1
     shift
     "$tools/bin/pip" --python "$env/bin/python" --no-cache-dir \
-        --disable-pip-version-check install --no-compile --root-user-action=ignore "$@"
+        --disable-pip-version-check install --quiet --no-compile --root-user-action=ignore "$@"
 }
 
 dependencies() {
@@ -47,7 +47,7 @@ strip_libraries() {
 
 # The root may be read-only, so that Python cannot keep what it compiled.
 compile() {
-    "$1/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+    "$1/bin/python" -m compileall -qq -j 0 --invalidation-mode unchecked-hash \
         "$1"/lib/python3*/site-packages || true
 }
 
@@ -56,8 +56,10 @@ package() {
         --require-hashes --requirement "$here/lock-build.txt"
     "$tools/bin/pip" --no-cache-dir --disable-pip-version-check wheel --quiet \
         --no-deps --no-build-isolation --wheel-dir "$tools/wheel" "$1"
+    # Scripts name the Python that runs them, which need not be whole here.
+    [ -d "$2" ] || python3 -m venv --without-pip "$2"
     install "$2" --no-deps --prefix "$3" "$tools"/wheel/*.whl
-    "$2/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$3"/lib
+    "$2/bin/python" -m compileall -qq --invalidation-mode unchecked-hash "$3"/lib
 }
 
 "$@"
