@@ -42,7 +42,7 @@ strip_libraries() {
         ! -path '*/numpy/_core/tests' -exec rm -rf {} +
     rm -rf "$1"/torch/include "$1"/torch/share "$1"/nvidia/*/include \
         "$1"/nvidia/*/*/include
-    find "$1" -type f \( -name '*.a' -o -name '*.pyi' -o -name '*.pyx' \) -delete
+    find "$1" -type f \( -name '*.a' -o -name '*.pyx' \) -delete
 }
 
 # The root may be read-only, so that Python cannot keep what it compiled.

@@ -123,7 +123,7 @@ def _write_root(
     task = experiment.pictures
     columns = {
         "stim_file": {"Description": "The picture shown, below stimuli/"},
-        "trial_type": {"Description": "The category of the picture"},
+        "category": {"Description": "The category of the picture"},
     }
     _json(folder / f"task-{task}_events.json", columns)
     for name in ("fmriprep", "rois"):
@@ -178,7 +178,7 @@ def _write_runs(
             {
                 "onset": onsets,
                 "duration": TRIAL,
-                "trial_type": categories[told],
+                "category": categories[told],
                 "stim_file": [
                     f"{experiment.pictures}/{names[picture]}.png" for picture in told
                 ],
