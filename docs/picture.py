@@ -60,7 +60,9 @@ def draw(rows: dict[str, list[Image.Image]]) -> Image.Image:
         middle = (LEFT - 12, row * step + SIDE / 2)
         pen.text(middle, word, "#1b1f24", font, anchor="rm")
         for column, picture in enumerate(pictures):
-            large = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
+            large = picture.convert("RGB").resize(
+                (SIDE, SIDE), Image.Resampling.NEAREST
+            )
             canvas.paste(large, (LEFT + column * step, row * step))
     return canvas.quantize(64, dither=Image.Dither.NONE)
 
