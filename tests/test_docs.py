@@ -55,9 +55,9 @@ def patterns_of_the_tree():
             (r"<run>", r"[\\w-]+"),
             (r"(?<!\])\*", r"[\\w.-]+"),
             (r"sub-01", r"sub-\\w+"),
-            (r"task-digits_", r"(task-\\w+_)?"),
-            (r"(run|label|space)-\w+", r"\1-\\w+"),
-            (r"desc-(eigenimage|trial)", r"desc-\\w+"),
+            (r"task-digits_", r"(task-[a-zA-Z0-9]+_)?"),
+            (r"(run|label|space)-[a-zA-Z0-9]+", r"\1-[a-zA-Z0-9]+"),
+            (r"desc-(eigenimage|trial)", r"desc-[a-zA-Z0-9]+"),
         ):
             path = re.sub(place, pattern, path)
         found.append(re.compile(path.replace("OUTPUT_DIR/", "")))
