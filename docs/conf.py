@@ -32,6 +32,8 @@ html_theme_options = {
     "description": "Reconstruct seen pictures from fMRI",
     "page_width": "1100px",
     "sidebar_width": "220px",
+    "font_family": "system-ui, Helvetica Neue, Arial, sans-serif",
+    "head_font_family": "system-ui, Helvetica Neue, Arial, sans-serif",
 }
 html_css_files = ["own.css"]
 html_static_path = ["own.css"]
