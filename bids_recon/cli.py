@@ -7,13 +7,19 @@ Nothing heavy is imported before the options are read, so that ``--help`` and
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bids_recon import __version__
 from bids_recon.command import run_command
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.files import absolute_path
+from bids_recon.surroundings import (
+    has_temporary_place,
+    temporary_files_in,
+    temporary_folder,
+)
 
 LEVELS = ("participant", "group")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -356,7 +362,28 @@ def _run(arguments: Sequence[str]) -> int:
     show_log(settings.verbose)
     if settings.offline:
         os.environ |= {"HF_HUB_OFFLINE": "1", "TEMPLATEFLOW_AUTOUPDATE": "off"}
-    from bids_recon.workflow import run_group, run_participant
+    with _temporary_place(settings):
+        from bids_recon.workflow import run_group, run_participant
 
-    run = run_participant if settings.level == "participant" else run_group
-    return int(run(settings))
+        run = run_participant if settings.level == "participant" else run_group
+        return int(run(settings))
+
+
+@contextmanager
+def _temporary_place(settings: Any) -> Iterator[None]:
+    """Have temporary files in a folder of the run where there is no other place.
+
+    Libraries want one as soon as they are imported.
+    """
+    if has_temporary_place():
+        yield
+    elif settings.dry_run:
+        with temporary_folder():
+            yield
+    else:
+        from bids_recon.dataset.output_dir import check_folders, make_output_dir
+
+        check_folders(settings)
+        make_output_dir(settings.output_dir)
+        with temporary_files_in(settings.work_dir or settings.output_dir):
+            yield

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 from bids_recon.errors import Status, UserError
 
@@ -33,37 +34,41 @@ def made_up_for() -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace")
     if _has_home() and not _closed_caches():
         yield
-    elif _has_temporary_place():
+    elif has_temporary_place():
         with temporary_folder() as folder:
             _move_home(folder)
             yield
     else:
-        # use_folder makes up for it once a run has a folder of its own.
+        # A run has a folder of its own, which temporary_files_in takes.
         yield
 
 
-def use_folder(folder: Path) -> None:
-    """Have temporary files and caches in a folder, where there is no other place.
+@contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Have temporary files, a home and caches in a folder for a while.
 
     Raises
     ------
     UserError
         If it cannot be written to.
     """
-    if _has_temporary_place():
-        return
-    place = folder / "tmp"
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=".bids-recon-tmp-", dir=folder))
     except OSError as error:
         raise UserError(
-            f"{place}: cannot be made ({error.strerror}), and there is no other folder "
-            "for temporary files. Choose another --work-dir, or name a folder in "
-            "TMPDIR.",
+            f"{folder}: cannot be written to ({error.strerror}), and there is no other "
+            "folder for temporary files. Choose another --work-dir, or name a folder "
+            "in TMPDIR.",
             Status.CANNOT_WRITE,
         ) from error
     os.environ["TMPDIR"] = tempfile.tempdir = str(place)
     _move_home(place)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        rmtree(place, ignore_errors=True)
 
 
 @contextmanager
@@ -75,7 +80,7 @@ def temporary_folder() -> Iterator[Path]:
     UserError
         If there is no place for temporary files.
     """
-    if not _has_temporary_place():
+    if not has_temporary_place():
         raise UserError(
             "There is no folder for temporary files that can be written to, neither "
             "/tmp nor another. Name one in TMPDIR.",
@@ -100,7 +105,8 @@ def container() -> dict[str, str] | None:
     return found | {"Tag": tag or Path(str(image)).name}
 
 
-def _has_temporary_place() -> bool:
+def has_temporary_place() -> bool:
+    """Tell whether there is a folder for temporary files, such as ``/tmp``."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:

@@ -59,7 +59,7 @@ from bids_recon.stages.report.participant import (
 )
 from bids_recon.stages.responses import Variant, responses_stage
 from bids_recon.stages.rois import reference_stage, rois_stage
-from bids_recon.surroundings import temporary_folder, use_folder
+from bids_recon.surroundings import temporary_folder
 from bids_recon.terminal import RunProgress
 
 logger = logging.getLogger("bids_recon")
@@ -85,7 +85,6 @@ def run_participant(settings: Settings) -> Status:
         return dry_run(dataset, subjects, recipes)
     check_weights(settings, recipes)
     make_output_dir(settings.output_dir)
-    use_folder(settings.work)
     write_run_files(settings, dataset, recipes)
     with locked(lock_files(settings, subjects)):
         return run_jobs(settings, dataset, subjects, recipes)

@@ -50,24 +50,40 @@ def test_a_home_and_caches_that_are_closed_are_replaced(closed, tmp_path, monkey
     assert not home.exists()
 
 
-def test_without_a_temporary_folder_that_of_the_run_is_taken(
-    closed, tmp_path, monkeypatch
-):
+@pytest.fixture
+def no_place(closed, monkeypatch):
+    """A system without any folder for temporary files."""
+
     def nowhere():
-        raise FileNotFoundError
+        if tempfile.tempdir is None:
+            raise FileNotFoundError
+        return tempfile.tempdir
 
     monkeypatch.setenv("HOME", str(closed))
     monkeypatch.setenv("TMPDIR", "")
     monkeypatch.setattr(tempfile, "tempdir", None)
-    with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "gettempdir", nowhere)
-        with (
-            pytest.raises(UserError, match="TMPDIR"),
-            surroundings.temporary_folder(),
-        ):
-            pass
-        surroundings.use_folder(tmp_path / "work")
-    assert os.environ["HOME"] == tempfile.gettempdir() == str(tmp_path / "work" / "tmp")
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+
+
+def test_without_a_temporary_folder_that_of_the_run_is_taken(no_place, tmp_path):
+    with pytest.raises(UserError, match="TMPDIR"), surroundings.temporary_folder():
+        pass
+    with surroundings.temporary_files_in(tmp_path / "work"):
+        place = Path(tempfile.gettempdir())
+        assert os.environ["HOME"] == str(place)
+        assert place.parent == tmp_path / "work"
+        assert place.is_dir()
+    assert not place.exists()
+
+
+def test_a_run_without_a_temporary_folder(no_place, run, small_dataset, tmp_path):
+    out = tmp_path / "out"
+    asked = (small_dataset, out, "participant", "--roi", "V1", "--split", "kfold:2")
+    status, said = run(*asked, "--dry-run")
+    assert (status, out.exists()) == (73, False), said
+    status, said = run(*asked)
+    assert status == 0, said
+    assert not list(out.rglob("*-tmp-*"))
 
 
 @pytest.mark.parametrize(
