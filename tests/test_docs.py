@@ -4,8 +4,6 @@ import ast
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -152,9 +150,10 @@ def commands():
                 yield path.name, line
 
 
-def is_run(words):
-    """Whether a command is one for the simulated dataset."""
-    return any(word.startswith("demo/") for word in words)
+RUN = re.compile(
+    r"^ {4}(bids-recon demo/.*|bids-recon dataset .*--(?:list|dry-run))$", re.MULTILINE
+)
+"""Commands that the simulated dataset has all for."""
 
 
 COMMANDS = sorted(set(commands()))
@@ -193,18 +192,17 @@ def demo(small_dataset, tmp_path_factory):
     return folder
 
 
-def test_commands_for_the_demo_are_run(demo, monkeypatch):
+def test_commands_for_the_demo_are_run(demo, run, monkeypatch):
     """In order, as a reader would; recipes that take long are only planned."""
     monkeypatch.chdir(demo)
     ran = 0
-    text = (DOCS / "try-it.md").read_text()
-    for line in re.findall(r"^ {4}(bids-recon demo/.*)$", text, re.MULTILINE):
+    pages = [(DOCS / name).read_text() for name in ("try-it.md", "your-dataset.md")]
+    for line in RUN.findall("\n".join(pages)):
         words = shlex.split(line)[1:]
-        command = [sys.executable, "-m", "bids_recon", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        status, said = run(*words)
+        assert status == 0, f"{line}\n{said}"
         ran += 1
-    assert ran >= 5
+    assert ran >= 7
 
 
 def test_python_of_the_pages_runs(demo, monkeypatch):
