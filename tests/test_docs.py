@@ -49,6 +49,7 @@ def patterns_of_the_tree():
         for place, pattern in (
             (r"{nii\.gz,json}", r"(nii\.gz|json)"),
             (r"{(\w+),(\w+)}", r"(\1|\2)"),
+            (r"{tsv,json,tex}", r"(tsv|json|tex)"),
             (r"\[ses-A/\]", r"(ses-\\w+/)?"),
             (r"<run>", r"[\\w-]+"),
             (r"(?<!\])\*", r"[\\w.-]+"),
@@ -99,6 +100,14 @@ def test_columns_of_the_group_are_described(finished):
         described |= cells(section(f"`_{name}.tsv`"))
         columns = (finished / f"group_{name}.tsv").read_text().split("\n")[0]
         assert set(columns.split("\t")) <= described
+
+
+@pytest.mark.parametrize("name", ["scores", "differences", "ranks"])
+def test_statistics_of_the_group_are_described(finished, name):
+    columns = (finished / f"group_{name}.tsv").read_text().split("\n")[0].split("\t")
+    assert cells(section(f"`group_{name}.tsv`")) - {"recipe", "roi", "all"} == set(
+        columns
+    ) - {"recipe", "roi"}
 
 
 def test_all_columns_of_scores_are_described_and_no_others():
