@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = Path(os.environ.get("SCRATCH", ROOT / "build" / "containers"))
+SOURCE = SCRATCH / "source"
 ENVIRONMENT = SCRATCH / "environment"
 IMAGE = "localhost/bids-recon:test"
 BASE = "localhost/bids-recon-base:bookworm"
@@ -58,6 +59,7 @@ def main() -> None:
     for program in ("buildah", "debootstrap", "unshare", "chroot"):
         if shutil.which(program) is None:
             raise SystemExit(f"{program} is not here (apt-get install buildah ...)")
+    copy_source()
     make_base()
     build()
     make_environment()
@@ -92,6 +94,17 @@ def buildah(*words: object, quiet: bool = False) -> str:
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, words))}\n{done.stdout}")
     return done.stdout.strip()
+
+
+def copy_source() -> None:
+    """Copy what git knows of, so that inside and outside are of one state."""
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files"], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    for name in filter(None, listed):
+        (SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, SOURCE / name)
 
 
 def make_base() -> None:
@@ -133,12 +146,12 @@ def build() -> None:
         "TAG": "bids-recon:test",
     }
     buildah(
-        *("build", "--isolation", "chroot", "--pull-never"),
+        *("build", "--isolation", "chroot", "--pull-never", "--force-rm"),
         # Without overlays, every layer would be a copy of all below it.
         f"--layers={os.environ.get('STORAGE_DRIVER') != 'vfs'}",
         *(f"--build-arg={name}={value}" for name, value in arguments.items()),
         *(f"--volume={mount}" for mount in package_index()),
-        *("--tag", IMAGE, "--file", ROOT / "Dockerfile", ROOT),
+        *("--tag", IMAGE, "--file", SOURCE / "Dockerfile", SOURCE),
     )
     say(f"build: {time.monotonic() - began:.0f} s")
 
@@ -191,7 +204,7 @@ def make_environment() -> None:
         say(f"environment outside: {time.monotonic() - began:.0f} s")
     pip = [ENVIRONMENT / "bin" / "pip", "install", "--quiet", "--no-deps"]
     subprocess.run(
-        [*pip, "--force-reinstall", ROOT], check=True, stderr=subprocess.DEVNULL
+        [*pip, "--force-reinstall", SOURCE], check=True, stderr=subprocess.DEVNULL
     )
 
 
