@@ -190,7 +190,7 @@ def package_index() -> list[str]:
 
 def make_environment() -> None:
     """Install the same versions outside, in an environment as anyone has it."""
-    locks = [ROOT / "containers" / f"lock{name}.txt" for name in ("", "-torch")]
+    locks = [SOURCE / "containers" / f"lock{name}.txt" for name in ("", "-torch")]
     stamp, now = ENVIRONMENT / "locks", "".join(map(Path.read_text, locks))
     if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == now):
         began = time.monotonic()

@@ -1,7 +1,7 @@
 """Install the wheel, the source archive and a clone, each afresh, and try them.
 
     make release-test                    the newest versions of what is needed
-    python tests/release.py --lowest     the lowest that setup.cfg allows, too
+    python tests/release.py --lowest     the lowest that setup.cfg allows
 
 The wheel gets an environment with all it needs, from the package index (7 GB, some
 minutes). Archive and clone have environments of their own with bids-recon alone, and
@@ -139,6 +139,10 @@ def main() -> None:
     with TemporaryDirectory(dir=options.scratch) as name:
         folder = Path(name)
         wheel, archive = build(folder)
+        if options.lowest:
+            programs = install_whole(wheel, folder / "lowest", *lowest())
+            try_out(programs, folder, "lowest versions")
+            return
         whole = install_whole(wheel, folder / "newest")
         try_out(whole, folder, "wheel")
         for kind, source in (("archive", archive), ("clone", folder / "clone")):
@@ -146,10 +150,6 @@ def main() -> None:
             words = ("--quiet", "--no-deps", "--ignore-installed", source)
             run(programs / "pip", "install", *words)
             try_out(programs, folder, kind)
-        if options.lowest:
-            run("rm", "-rf", folder / "newest", folder / "archive")
-            programs = install_whole(wheel, folder / "lowest", *lowest())
-            try_out(programs, folder, "lowest versions")
     say("release-test: all as it should be")
 
 
