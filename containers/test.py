@@ -18,8 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -322,15 +321,26 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def outside(words: Sequence[object]) -> None:
-    """Run the same outside; its places have the same names as inside."""
-    done = subprocess.run(
-        [str(ENVIRONMENT / "bin" / "bids-recon"), *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONPATH": ""},
-    )
+def outside(words: Sequence[object], places: Mapping[Path, str]) -> None:
+    """Run the same outside, in a namespace where folders are placed as inside."""
+    mounts = "".join(f"mount --bind '{f}' {place}\n" for f, place in places.items())
+    made = [Path(place) for place in places.values() if not Path(place).exists()]
+    for place in made:
+        place.mkdir()
+    try:
+        done = subprocess.run(
+            [
+                *("unshare", "--mount", "sh", "-c", f'set -e\n{mounts}exec "$@"', "sh"),
+                *(ENVIRONMENT / "bin" / "bids-recon", *map(str, words)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONPATH": ""},
+        )
+    finally:
+        for place in made:
+            place.rmdir()
     if done.returncode:
         raise SystemExit(f"outside: {done.stdout}{done.stderr}")
 
@@ -379,31 +389,11 @@ def check_run(
             raise SystemExit(f"{name}, inside: status {status}\n{said}")
     seconds = time.monotonic() - began
     outside_out = writable(SCRATCH / "out-outside")
-    # The same names of folders, as in settings and links.
-    with linked({**mounts, outside_out: "/out"}):
-        for level in levels:
-            outside(["/data", "/out", *level])
+    for level in levels:
+        # The same names of folders, as in settings and links.
+        outside(["/data", "/out", *level], {**mounts, outside_out: "/out"})
     n_files = compare(inside_out, outside_out)
     say(f"{name}: {n_files} files as outside, byte for byte ({seconds:.0f} s inside)")
-
-
-@contextmanager
-def linked(places: Mapping[Path, str]) -> Iterator[None]:
-    """Have folders at the same places outside as inside, for a while."""
-    there = [place for place in places.values() if Path(place).exists()]
-    if there:
-        raise SystemExit(f"{', '.join(there)}: there already; the test needs the name")
-    try:
-        for folder, place in places.items():
-            Path(place).mkdir()
-            subprocess.run(["mount", "--bind", folder, place], check=True)
-        yield
-    finally:
-        for place in places.values():
-            if Path(place).is_mount():
-                subprocess.run(["umount", place], check=True)
-            if Path(place).is_dir():
-                Path(place).rmdir()
 
 
 def compare(inside: Path, outside: Path) -> int:
