@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bids_recon import cli
 from bids_recon.dataset.derivatives import PATTERNS
@@ -126,6 +127,26 @@ def test_every_key_of_sidecars_is_described(finished):
     assert keys
     assert inner
     assert keys | inner <= described
+
+
+def test_published_values_are_those_that_the_program_shows():
+    page = (DOCS / "metrics.md").read_text().partition("## Published values")[2]
+    page = page.partition("With one hour")[0]
+    rows = re.findall(r"^\| [^|]+ \|((?: [.\d]+ \|){8})$", page, re.MULTILINE)
+    shown = {
+        tuple(float(cell) for cell in row.split("|") if cell.strip()) for row in rows
+    }
+    data = (ROOT / "bids_recon" / "evaluation" / "published.yml").read_text()
+    known = {
+        tuple(
+            round(100 * value, 1) if name.endswith("two_way") else value
+            for name, value in row["values"].items()
+        )
+        for table in yaml.safe_load(data)["tables"]
+        for row in table["rows"]
+    }
+    assert len(shown) == 11
+    assert shown <= known
 
 
 def texts_of_the_program():
