@@ -358,7 +358,9 @@ def check_runs(container: Container) -> None:
     shared = os.environ.get("BIDS_RECON_SHARED")
     if shared:
         real = Path(shared).resolve() / "datasets" / "yamada2015"
-        check_run(container, "yamada2015", real, "--split", "run", "--roi", "V1")
+        check_run(
+            container, "yamada2015", real, "--split", "run", "--roi", "V1=V1d+V1v"
+        )
         weights = Path(shared).resolve() / "weights"
         check_run(
             *(container, "simulated, with weights", demo, "--weights-dir", "/weights"),
