@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bids_recon import cli
+from bids_recon import cli, import_command, score, weights_command
 from bids_recon.dataset.derivatives import PATTERNS
 from bids_recon.evaluation.scores import COLUMNS
 
@@ -186,6 +186,12 @@ RUN = re.compile(
 """Commands that the simulated dataset has all for."""
 
 
+PARSERS = {
+    "bids-recon-import": import_command.make_parser,
+    "bids-recon-score": score.make_parser,
+    "bids-recon-weights": weights_command.make_parser,
+}
+
 COMMANDS = sorted(set(commands()))
 
 
@@ -200,14 +206,8 @@ def test_commands_can_be_read(page, line):
         cli.make_settings(words)
     elif program == "bids-recon":
         cli.make_parser(listing=True).parse_args(words)
-    elif program == "bids-recon-score":
-        from bids_recon.score import make_parser
-
-        make_parser().parse_args(words)
-    elif program == "bids-recon-weights":
-        from bids_recon.weights_command import make_parser
-
-        make_parser().parse_args(words)
+    elif program in PARSERS:
+        PARSERS[program]().parse_args(words)
     else:
         assert program == "bids-recon-demo"
 
