@@ -77,4 +77,4 @@ release-test: $(BIN)/.installed-release
 	$(BIN)/python tests/release.py
 
 clean:
-	rm -rf $(VENV) demo docs/_build docs/examples build dist
+	rm -rf $(VENV) demo docs/_build docs/examples build dist mutants
