@@ -45,11 +45,19 @@ def answers(
     return sentences
 
 
+def people(n: int) -> str:
+    """Return a number of participants in words.
+
+    >>> people(1), people(3)
+    ('1 participant', '3 participants')
+    """
+    return "1 participant" if n == 1 else f"{n} participants"
+
+
 def _what(block: Block) -> str:
-    terms, n = block.terms, len(block.subjects)
-    people = "1 participant" if n == 1 else f"{n} participants"
+    terms = block.terms
     return (
-        f"Table {block.name}: {people}, task {terms.task}, split {terms.split}, "
+        f"Table {block.name}: {people(len(block.subjects))}, task {terms.task}, split {terms.split}, "
         f"{len(block.entries[0].pictures)} test pictures, profile {terms.profile}, "
         f"preprocessing {terms.preprocessing}, bids-recon {terms.version}."
     )
@@ -136,14 +144,14 @@ def _for_how_many(scores: pd.DataFrame) -> list[str]:
         n, k = int(row["n_participants"]), int(row["n_significant"])
         sentences.append(
             f"{row['recipe']} on {row['roi']} is above chance (p < {ALPHA}) in {k} of "
-            f"{n} participants; most likely {row['prevalence']:.0%} of people show "
+            f"{people(n)}; most likely {row['prevalence']:.0%} of people show "
             f"this (95 % interval {row['prevalence_low']:.0%} to "
             f"{row['prevalence_high']:.0%}, Bayesian prevalence)." + _over_people(row)
         )
     n = int(scores["n_participants"].max()) if len(scores) else 0
     if 0 < n < 5:
         sentences.append(
-            f"That most people show it cannot be claimed from {n} participants by a "
+            f"That most people show it cannot be claimed from {people(n)} by a "
             f"test: no p-value can be below {lowest_p_of_a_majority(n):.3g}. Such a "
             "claim needs five."
         )

@@ -14,7 +14,7 @@ from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import bullet_list, metric_words, number, paragraph
 from bids_recon.reports.fragments import table as html_table
 from bids_recon.settings import Settings
-from bids_recon.stages.report.group_level.answers import answers, headline
+from bids_recon.stages.report.group_level.answers import answers, headline, people
 from bids_recon.stages.report.group_level.pictures import (
     participant_link,
     picture_grid,
@@ -251,7 +251,7 @@ def _published(settings: Settings, blocks: list[Block], scores: pd.DataFrame) ->
             note = (
                 f"Published values are of {table.dataset}, participants "
                 f"{table.participants}, {table.test_set}; from: {table.where}. This "
-                f"run: {len(block.subjects)} participants, "
+                f"run: {people(len(block.subjects))}, "
                 f"{len(block.entries[0].pictures)} test pictures."
             )
             text += _title(block, blocks) + paragraph(note, "caption")
