@@ -57,7 +57,8 @@ def people(n: int) -> str:
 def _what(block: Block) -> str:
     terms = block.terms
     return (
-        f"Table {block.name}: {people(len(block.subjects))}, task {terms.task}, split {terms.split}, "
+        f"Table {block.name}: {people(len(block.subjects))}, task {terms.task}, "
+        f"split {terms.split}, "
         f"{len(block.entries[0].pictures)} test pictures, profile {terms.profile}, "
         f"preprocessing {terms.preprocessing}, bids-recon {terms.version}."
     )
