@@ -1,6 +1,7 @@
 """Outputs of simulated participants, as far as the group level reads them."""
 
 import json
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -41,11 +42,28 @@ def write_participant(out, subject, recipe, roi, scores, **terms):
         "Cite": [],
         "Split": terms.get("split", "kfold:10"),
         "Preprocessing": [terms.get("preprocessing", "fMRIPrep 25.1.0")],
+        "Transductive": terms.get("transductive", False),
+        "SharesPictures": terms.get("learned_on", False),
         "BidsRecon": {"Version": terms.get("version", "0.1.0")},
     }
     (folder / f"{stem}_recon.json").write_text(json.dumps(sidecar))
     (out / f"sub-{subject}.html").write_text("")
-    return folder / f"{stem}_metrics.tsv"
+    return sign(folder / f"{stem}_metrics.tsv")
+
+
+def sign(metrics):
+    """Write the sidecar that says what the tables were when they were written."""
+    recon = metrics.with_name(metrics.name.replace("_metrics", "_recon"))
+    outputs = {
+        name: {
+            "Size": path.stat().st_size,
+            "SHA256": sha256(path.read_bytes()).hexdigest(),
+        }
+        for name, path in (("metrics", metrics), ("recon", recon))
+    }
+    sidecar = {"BidsRecon": {"Outputs": outputs}}
+    metrics.with_suffix(".json").write_text(json.dumps(sidecar))
+    return metrics
 
 
 def write_group(out, n_participants, recipes, rois=("V1",), n_pictures=30, seed=0):

@@ -94,6 +94,16 @@ class TestFmriprepBeforeBids:
         )
 
 
+def test_runs_with_old_and_new_names_are_all_read(dataset, dry):
+    fmriprep = dataset / "derivatives" / "fmriprep"
+    old = "run-01_bold_space-T1w"
+    rename(fmriprep, "run-01_space-T1w_desc-preproc_bold", f"{old}_preproc")
+    rename(fmriprep, "run-01_space-T1w_desc-brain_mask", f"{old}_brainmask")
+    said = dry(0, "--roi", "V=V1")
+    assert "runs: 2" in said
+    assert "no brain mask" not in said
+
+
 class TestMasks:
     def test_one_is_made_of_the_mean_bold(self, dataset, tmp_path, run):
         """The brain of the simulation is bright, and zeros lie around it."""
@@ -153,6 +163,23 @@ class TestRegions:
         self.probabilities(dataset)
         said = dry(64, "--roi", f"p=prob@{text}")
         assert "expected a probability" in said
+
+    def test_percent_are_no_probabilities(self, dataset, dry):
+        self.probabilities(dataset)
+        path = next(dataset.glob("derivatives/rois/**/*probseg.nii.gz"))
+        image = nib.load(path)
+        values = np.asarray(image.dataobj) * 100
+        nib.Nifti1Image(values, image.affine).to_filename(path)
+        assert "found values from 0 to 90" in dry(65, "--roi", "p=prob")
+
+    def test_a_region_of_two_rows_has_the_voxels_of_both(self, dataset, dry):
+        anat = dataset / "derivatives" / "fmriprep" / "sub-01" / "anat"
+        path = anat / "sub-01_space-T1w_desc-both_dseg.nii.gz"
+        segmentation(path, dataset)
+        table = "index\tname\n1\tA\n2\tA\n3\tB\n"
+        path.with_name(path.name.replace(".nii.gz", ".tsv")).write_text(table)
+        said = dry(0, "--roi", "a=A", "b=V1", "c=V2")
+        assert count(said, "a") == count(said, "b") + count(said, "c")
 
     def test_a_threshold_of_a_mask_is_told(self, dataset, dry):
         assert "no map of probabilities" in dry(66, "--roi", "p=V1@0.5")

@@ -79,7 +79,7 @@ def test_our_own_responses_give_what_the_bold_gave(betas, finished, tmp_path, ru
     np.testing.assert_allclose(
         before["pixel_correlation"], after["pixel_correlation"], atol=0.02
     )
-    assert not list((tmp_path / "out").glob("sub-01/func/*_statmap*"))
+    assert not list((tmp_path / "out").glob("sub-01/func/*_stat-effect_*"))
     page = (tmp_path / "out" / "sub-01.html").read_text()
     assert "responses that others estimated" in page
 

@@ -164,6 +164,19 @@ def test_controls_have_the_weights_of_the_graph_between_other_nodes(name):
 
 
 @pytest.mark.parametrize("name", ["random", "rewired"])
+@pytest.mark.parametrize("n_nodes", [4, 6])
+def test_controls_of_few_nodes_are_other_graphs(name, n_nodes):
+    for seed in range(30):
+        r = likeness(n_nodes, seed)
+        k = 1 if n_nodes == 4 else 2
+        try:
+            control = graph_of(name, r, k=k, seed=seed)
+        except UserError:  # there may be no other graph
+            continue
+        assert set(edges(control)) != set(edges(graph_of("nearest", r, k=k)))
+
+
+@pytest.mark.parametrize("name", ["random", "rewired"])
 def test_controls_that_are_the_graph_itself_are_refused(name):
     with pytest.raises(UserError, match="there is none of 4 nodes and 6 edges"):
         graph_of(name)

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from group_tables import write_group, write_participant
+from group_tables import sign, write_group, write_participant
 
 from bids_recon.evaluation.profiles import read_profile
 from bids_recon.evaluation.published import published
@@ -148,6 +148,8 @@ TERMS = [
     ({"candidates": 10}, "number of candidates for identification (10, not 30)"),
     ({"version": "9"}, "version of bids-recon (9, not 0.1.0)"),
     ({"preprocessing": "X 1"}, "preprocessing (X 1, not fMRIPrep 25.1.0)"),
+    ({"transductive": True}, "taken from the set of test trials (yes, not no)"),
+    ({"learned_on": True}, "were also learned on (yes, not no)"),
     ({"pictures": [f"q{i}.png" for i in range(30)]}, "test pictures"),
 ]
 
@@ -164,7 +166,8 @@ def test_what_cannot_be_compared_stands_apart(tmp_path, terms, words):
     rows = score_table(blocks)
     assert rows.groupby("table")["n_participants"].max().to_dict() == {"A": 2, "B": 1}
     (sentence,) = what_differs(blocks)
-    assert f"differs in {words}" in sentence
+    assert "because it differs in " in sentence
+    assert words in sentence
 
 
 def test_the_page_says_what_stands_apart(tmp_path, group):
@@ -193,12 +196,29 @@ def test_a_recipe_that_some_participants_lack(tmp_path, group):
     assert set(rows.loc[rows["subject"] == "all", "n_participants"]) == {2}
 
 
+def test_who_lacks_a_recipe_does_not_decide_which_is_better(tmp_path, group):
+    """The third participant has the worse recipe alone, and is good at everything."""
+    out = tmp_path / "out"
+    write_group(out, 0, {})
+    noise = 0.01 * np.random.default_rng(0).standard_normal((5, 30))
+    means = {("01", "alpha"): 0.5, ("02", "alpha"): 0.5, ("03", "alpha"): 0.95}
+    means |= {("01", "beta"): 0.6, ("02", "beta"): 0.6}
+    for (who, mean), own in zip(means.items(), noise, strict=True):
+        scores = {"two_way_identification": mean + own}
+        write_participant(out, who[0], who[1], "V1", scores)
+    group()
+    assert "In V1, beta reaches" in page(out)
+    assert "It is better than alpha by 0." in page(out)
+    assert "textbf" not in (out / "group_scores.tex").read_text()
+
+
 def test_a_score_that_is_none_leaves_its_picture_out(tmp_path, group):
     out = write_group(tmp_path / "out", 2, {"alpha": 0.8})
     path = next(out.glob("sub-01/recon/*_recon.tsv"))
     own = pd.read_csv(path, sep="\t")
     own.loc[3, "mse"] = np.nan
     own.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    sign(path.with_name(path.name.replace("_recon", "_metrics")))
     group()
     scores = table(out, "scores").set_index("metric")["n_pictures"]
     assert scores.to_dict() == {"two_way_identification": 30, "mse": 29}
@@ -234,6 +254,31 @@ class TestBadTables:
         group()
         assert set(table(out, "scores")["n_participants"]) == {2}
         assert recon.stem in page(out)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"Recipe": {"name": "a\nb"}},
+            {"Recipe": 3},
+            {"Cite": 5},
+            {"Preprocessing": [1]},
+            {"BidsRecon": None},
+        ],
+    )
+    def test_a_sidecar_of_other_kinds_is_told(self, tmp_path, group, change):
+        out = write_group(tmp_path / "out", 2, {"alpha": 0.8})
+        path = next(out.glob("sub-02/recon/*_recon.json"))
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        group()
+        assert set(table(out, "scores")["n_participants"]) == {1}
+        assert path.name in page(out)
+
+    def test_tables_that_nothing_vouches_for_are_left_out(self, tmp_path, group):
+        out = write_group(tmp_path / "out", 2, {"alpha": 0.8})
+        next(out.glob("sub-02/recon/*_metrics.json")).unlink()
+        group()
+        assert set(table(out, "scores")["n_participants"]) == {1}
+        assert "does not tell how the tables were written" in page(out)
 
     def test_nobody_has_scores(self, tmp_path, group):
         out = write_group(tmp_path / "out", 1, {"alpha": 0.8})
@@ -323,12 +368,25 @@ class TestNullValues:
         assert np.isnan(table(out, "scores").set_index("metric").loc["mse", "p_global"])
         assert "minimum statistic" in page(out)
 
-    def test_a_file_of_them_that_is_none_is_told(self, tmp_path, group):
+    @pytest.mark.parametrize("what", ["text", "array", "words", "square", "nan"])
+    def test_a_file_of_them_that_is_none_is_told(self, tmp_path, group, what):
         out = write_group(tmp_path / "out", 2, {"alpha": 0.8})
         path = next(out.glob("sub-01/recon/*_metrics.tsv"))
         name = path.name.replace("_metrics.tsv", "_null.npz")
-        path.with_name(name).write_bytes(b"PK no archive")
+        arrays = {"words": np.array(["a"]), "square": np.zeros((2, 2))}
+        key = "bids-recon-1/mse"
+        if what == "text":
+            path.with_name(name).write_bytes(b"PK no archive")
+        elif what == "array":
+            with path.with_name(name).open("wb") as file:
+                np.save(file, np.zeros(3))
+        else:
+            values = arrays.get(what, np.full(9, np.nan))
+            np.savez(path.with_name(name), **{key: values})
         group()
+        if what == "nan":
+            assert table(out, "scores")["p_global"].isna().all()
+            return
         assert set(table(out, "scores")["n_participants"]) == {1}
         assert name in page(out)
 

@@ -76,6 +76,14 @@ def test_the_minimum_statistic_by_hand():
     assert np.isnan(found.bound)
 
 
+def test_ties_count_though_tables_are_rounded():
+    third = 1 / 3
+    null = np.array([[third] * 5 + [0.0] * 5])
+    for rounded in (0.333333, 0.333334):
+        found = prevalence(np.array([rounded]), null)
+        assert found.p_global == pytest.approx(6 / 11)
+
+
 @pytest.mark.parametrize(
     ("n", "bound", "majority"),
     [(3, 0.37, 0.125), (4, 0.47, 0.0625), (5, 0.55, 0.031), (8, 0.69, 0.004)],

@@ -54,7 +54,7 @@ def test_a_run_begins_no_more_processes_than_fit(plan, small_dataset, tmp_path):
     )
     paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
     words = ["participant", "--stages", "responses", "--n-procs", "2", "--mem-mb"]
-    words = [small_dataset, tmp_path / "out", *words, 2 * largest_run_mb(plan) - 1]
+    words = [small_dataset, tmp_path / "run", *words, 2 * largest_run_mb(plan) - 1]
     done = subprocess.run(
         [sys.executable, "-m", "bids_recon", *map(str, words)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},

@@ -439,7 +439,7 @@ class TestRealNetwork:
         rng = np.random.default_rng(0)
         made = np.clip(seen + 0.1 * rng.standard_normal(seen.shape), 0, 1)
         judge = Judge(real_weights)
-        table, _, _ = score_profile(reconstructed(seen, made), SQUEEZENET, 0, judge)
+        table, _, _, _ = score_profile(reconstructed(seen, made), SQUEEZENET, 0, judge)
         table = table.set_index("metric")
         for layer in (4, 12):
             assert table.loc[f"two_way_{layer}", "value"] > 0.9
@@ -452,7 +452,7 @@ class TestRealNetwork:
             assert distance["p_value"] < 0.01
         assert list(judge.used) == ["squeezenet1-1"]
         turned = np.roll(made, 1, axis=0)
-        table, _, _ = score_profile(reconstructed(seen, turned), SQUEEZENET, 0, judge)
+        table = score_profile(reconstructed(seen, turned), SQUEEZENET, 0, judge)[0]
         assert (table.set_index("metric").loc["two_way_12", "p_value"]) > 0.05
 
     def test_features_are_those_of_the_source(self, real_weights, shared):
@@ -518,7 +518,7 @@ class TestWeights:
     def test_absent_weights_cost_their_metrics_only(self, tmp_path, no_caches):
         rng = np.random.default_rng(0)
         seen = rng.random((5, 3, 40, 40)).astype(np.float32)
-        table, _, notes = score_profile(
+        table, _, notes, _ = score_profile(
             reconstructed(seen, seen), read_profile("brain-diffuser-2023"), 0, Judge()
         )
         table = table.set_index("metric")

@@ -193,3 +193,29 @@ def test_no_trials_at_all_are_told():
     for rule in ("kfold:3", "leave-one-picture-out", "clusters:2", None):
         with pytest.raises(UserError):
             make_split(rule, trials, 0, dict)
+
+
+@pytest.mark.parametrize("rule", ["run:3", "session:x", "task:a", "clusters:²"])
+def test_a_rule_with_what_it_does_not_take_is_told(rule):
+    trials = pd.DataFrame(
+        {
+            "session": "n/a",
+            "task": "t",
+            "run": ["1", "2"] * 4,
+            "stimulus": list("abcdefgh"),
+        }
+    )
+    pictures = {name: np.zeros((3, 2, 2)) for name in "abcdefgh"}
+    with pytest.raises(UserError, match="expected"):
+        make_split(rule, trials, 0, lambda: pictures)
+
+
+def test_fewer_clusters_than_asked_for_are_told():
+    trials = pd.DataFrame(
+        {"session": "n/a", "task": "t", "run": "1", "stimulus": list("abcdef")}
+    )
+    rng = np.random.default_rng(0)
+    kinds = rng.random((2, 3, 4, 4))
+    pictures = {name: kinds[index % 2] for index, name in enumerate("abcdef")}
+    with pytest.raises(UserError, match="fall into 2 clusters only"):
+        make_split("clusters:3", trials, 0, lambda: pictures)

@@ -383,14 +383,14 @@ def series():
 def test_connectivity_of_bold_reads_nothing_of_test_trials(series, background):
     training = series.run.own.iloc[:6]
     (before,) = cleaned_series([series], training, background)
-    # From the first trial that is not learned on, to 16 s after the end of the last.
+    # From the first trial that is not learned on, to 32 s after the end of the last.
     other = series.values.copy()
-    other[65:105] = 1e3
+    other[65:113] = 1e3
     (after,) = cleaned_series([replace(series, values=other)], training, background)
     np.testing.assert_array_equal(before, after)
-    assert len(before) == 80
+    assert len(before) == 72
     # What is left has nothing of confounds and drifts.
-    known = np.r_[0:65, 105:120]
+    known = np.r_[0:65, 113:120]
     np.testing.assert_allclose(series.nuisance[known].T @ before, 0, atol=1e-5)
     evoked = series.evoked[known][:, :6].T @ before
     assert np.allclose(evoked, 0, atol=1e-5) == background

@@ -66,13 +66,18 @@ def _find_bold(dataset: Dataset, subject: str) -> list[Any]:
     named = dataset.query(
         subject, "bold", suffix="bold", desc="preproc", extension=NIFTI
     )
-    if named or dataset.filters.of("bold"):
+    if dataset.filters.of("bold"):
         return named
     # fMRIPrep 1.0 and 1.1: ..._bold_space-T1w_preproc.nii.gz
     old = dataset.query(
         subject, "bold", suffix="preproc", datatype="func", extension=NIFTI
     )
-    return [file for file in old if "_bold_" in file.filename]
+    known = [entities_of(file) for file in named]
+    return named + [
+        file
+        for file in old
+        if "_bold_" in file.filename and entities_of(file) not in known
+    ]
 
 
 def _find_betas(dataset: Dataset, subject: str) -> list[Any]:
@@ -139,12 +144,12 @@ def _twin_advice(a: Any, b: Any) -> str:
 
 def _brain_masks(dataset: Dataset, subject: str) -> list[Any]:
     named = dataset.query(subject, "mask", suffix="mask", desc="brain", extension=NIFTI)
-    if named or dataset.filters.of("mask"):
+    if dataset.filters.of("mask"):
         return named
     old = dataset.query(
         subject, "mask", suffix="brainmask", datatype="func", extension=NIFTI
     )
-    return [file for file in old if "_bold_" in file.filename]
+    return named + [file for file in old if "_bold_" in file.filename]
 
 
 def _mask_of_responses(dataset: Dataset, file: Any) -> Path | None:

@@ -6,8 +6,10 @@ from bids_recon.dataset.tables import read_table
 from bids_recon.errors import UserError
 
 
-def read_labels(table: Path) -> dict[str, int]:
-    """Return the value of each region in a segmentation, by its name.
+def read_labels(table: Path) -> dict[str, tuple[int, ...]]:
+    """Return the values of each region in a segmentation, by its name.
+
+    A region that stands in several rows, such as one for each hemisphere, has several.
 
     Raises
     ------
@@ -22,7 +24,7 @@ def read_labels(table: Path) -> dict[str, int]:
             raise UserError(
                 f"{table}: line {line} has the index {index:g}; expected whole numbers."
             )
-    return {
-        name: int(index)
-        for name, index in zip(labels["name"], labels["index"], strict=True)
-    }
+    found: dict[str, tuple[int, ...]] = {}
+    for name, index in zip(labels["name"], labels["index"], strict=True):
+        found[name] = (*found.get(name, ()), int(index))
+    return found

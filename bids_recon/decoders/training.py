@@ -196,6 +196,7 @@ class Training:
         seeds = np.random.default_rng([self.settings.seed, number])
         order = seeds.permutation(train)
         n_batches = -(-len(order) // self.settings.batch_size)
+        n_batches = max(1, min(n_batches, len(order) // 2))
         losses = []
         with seeded(int(seeds.integers(2**31)), self.batches.device):
             self.network.train()

@@ -27,6 +27,9 @@ CLUSTER_COMPONENTS = 50
 """Pictures are clustered by their scores on so many principal components."""
 
 
+WHOLE = ("leave-one-picture-out", "run", "session", "task", "paper")
+"""Rules that nothing stands behind."""
+
 FILE = "file:"
 """How a rule begins that names a file of sides."""
 
@@ -159,6 +162,11 @@ def make_split(
         "file": lambda: _by_sides(rule, trials, sides),
         "clusters": lambda: _by_clusters(rule, argument, trials, seed, pictures_of()),
     }
+    if kind in WHOLE and argument:
+        raise UserError(
+            f"--split {rule!r}: expected {kind} alone, without anything after it.",
+            Status.USAGE,
+        )
     if kind not in makers:
         known = [*makers, "train=SESSIONS/test=SESSIONS"]
         raise UserError(
@@ -356,7 +364,10 @@ def _by_clusters(
 ) -> Split:
     names = _distinct(trials["stimulus"])
     _need_two(names, rule)
-    n_clusters = int(argument) if argument.isdigit() else 0
+    try:
+        n_clusters = int(argument)
+    except ValueError:
+        n_clusters = 0
     if not 2 <= n_clusters <= len(names):
         raise UserError(
             f"--split {rule!r}: expected clusters:K with K from 2 to the number of "
@@ -367,6 +378,13 @@ def _by_clusters(
     n_components = min(CLUSTER_COMPONENTS, *flat.shape)
     scores = PCA(n_components, svd_solver="full").fit_transform(flat.astype(np.float64))
     labels = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(scores)
+    n_found = len(np.unique(labels))
+    if n_found < n_clusters:
+        raise UserError(
+            f"--split {rule!r}: the pictures fall into {n_found} clusters only, as "
+            f"many are alike. Use --split clusters:{max(n_found, 2)} or fewer.",
+            Status.USAGE,
+        )
     cluster_of = pd.Series(labels, index=names)
     codes = cluster_of.loc[trials["stimulus"].astype(str)].to_numpy()
     folds = tuple(

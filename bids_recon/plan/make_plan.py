@@ -72,7 +72,8 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
     )
     regions = {roi for analysis in plan.analyses for roi in analysis.roi_sets}
     check_distinct("sets of regions", sorted(roi.name for roi in regions))
-    if settings.stimuli is None and (drawn := drawn_patterns(plan)):
+    named = settings.stimuli is not None or settings.stimulus_column is not None
+    if not named and (drawn := drawn_patterns(plan)):
         folder = drawn
         plan = replace(plan, links={**plan.links, "stimuli": folder})
     plan = with_pictures(plan, folder)

@@ -51,11 +51,22 @@ class Part:
     def on_grid_of(self, image: nib.Nifti1Image) -> np.ndarray:
         """Return the voxels on the grid of an image, bool."""
         values, own = read_volume(self.file.path)
+        if self.file.probability:
+            _check_probabilities(values, self.file.path)
         if self.wanted:
             mask = mask_of(values, list(self.wanted))
         else:
             mask = mask_above(values, self.threshold)
         return on_grid(mask.astype(np.int32), own.affine, image).astype(bool)
+
+
+def _check_probabilities(values: np.ndarray, path: Path) -> None:
+    low, high = np.nanmin(values), np.nanmax(values)
+    if low < 0 or high > 1:
+        raise UserError(
+            f"{path}: expected probabilities from 0 to 1, found values from {low:g} to "
+            f"{high:g}. Divide percent by 100."
+        )
 
 
 def region_files(plan: Plan, roi: RoiSet) -> list[list[Path]]:
@@ -94,11 +105,10 @@ def node_masks(
             nodes[label] = region(plan, RoiSet(label, (label,)), image)
             continue
         (part,) = find_region(plan, label)
-        named = {index: name for name, index in read_labels(part.file.table).items()}
-        nodes |= {
-            named[index]: replace(part, wanted=(index,)).on_grid_of(image)
-            for index in part.wanted
-        }
+        for name, indices in read_labels(part.file.table).items():
+            own = tuple(index for index in indices if index in part.wanted)
+            if own:
+                nodes[name] = replace(part, wanted=own).on_grid_of(image)
     return nodes
 
 
@@ -203,6 +213,11 @@ def find_region(plan: Plan, label: str) -> list[Part]:
     if ":" in label:
         return [_atlas_region(plan, label)]
     label, at, text = label.partition("@")
+    if not label:
+        raise UserError(
+            f"--roi @{text}: expected the name of a region before @, such as V1@0.5.",
+            Status.USAGE,
+        )
     threshold = _threshold(label, text) if at else DEFAULT_THRESHOLD
     masks = [file for file in plan.roi_files if file.label == label]
     maps = [file for file in masks if file.probability]
@@ -224,7 +239,7 @@ def find_region(plan: Plan, label: str) -> list[Part]:
             names = read_labels(file.table)
             known.update(names)
             if label in names:
-                found.append(Part(file, (names[label],)))
+                found.append(Part(file, names[label]))
     if not found:
         raise UserError(_missing(plan, label, sorted(known)), Status.NO_INPUT)
     return _usable(plan, found)
@@ -248,7 +263,12 @@ def _atlas_region(plan: Plan, label: str) -> Part:
     atlas, _, pattern = label.partition(":")
     file = find_atlas(atlas, plan.space)
     names = read_labels(file.table)
-    wanted = tuple(index for name, index in names.items() if fnmatch(name, pattern))
+    wanted = tuple(
+        index
+        for name, indices in names.items()
+        if fnmatch(name, pattern)
+        for index in indices
+    )
     if not wanted:
         raise UserError(
             f"The atlas {atlas} has no region {pattern!r}. "

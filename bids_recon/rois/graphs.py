@@ -1,6 +1,7 @@
 """Connectivity as a graph of regions, parcels or voxels, and its controls."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -146,6 +147,10 @@ class Directed(Threshold):
         return np.triu(super()._kept(strength), 1)
 
 
+N_DRAWS = 20
+"""As often a control is drawn, until it is another graph than that measured."""
+
+
 @dataclass(frozen=True)
 class Full(Graph):
     """All nodes are joined, with the measure for weights."""
@@ -181,7 +186,10 @@ class Random(Nearest):
         _need_another(weights)
         rng = np.random.default_rng(self.seed)
         rows, columns = np.triu_indices(len(weights), 1)
-        own = rng.permutation(weights[rows, columns])
+        for _ in range(N_DRAWS):
+            own = rng.permutation(weights[rows, columns])
+            if ((own != 0) != (weights[rows, columns] != 0)).any():
+                break
         result = np.zeros_like(weights)
         result[rows, columns] = result[columns, rows] = own
         return result
@@ -209,16 +217,18 @@ class Rewired(Nearest):
         weights = super().weights(measured)
         _need_another(weights)
         rows, columns = np.nonzero(np.triu(weights, 1))
-        graph = nx.Graph(list(zip(rows.tolist(), columns.tolist(), strict=True)))
+        measured_edges = list(zip(rows.tolist(), columns.tolist(), strict=True))
+        graph = nx.Graph(measured_edges)
         n_swaps = 5 * len(rows)
-        try:
-            nx.double_edge_swap(graph, n_swaps, 100 * n_swaps, seed=self.seed)
-        except nx.NetworkXException as error:
+        for draw in range(N_DRAWS):
             # Swaps that were made before it gave up are good ones.
-            if {tuple(sorted(e)) for e in graph.edges} == set(
-                zip(rows.tolist(), columns.tolist(), strict=True)
-            ):
-                raise _no_other("with these degrees") from error
+            with suppress(nx.NetworkXException):
+                seed = (self.seed + draw) % 2**32
+                nx.double_edge_swap(graph, n_swaps, 100 * n_swaps, seed=seed)
+            if {tuple(sorted(edge)) for edge in graph.edges} != set(measured_edges):
+                break
+        else:
+            raise _no_other("with these degrees")
         result = np.zeros_like(weights)
         own = np.random.default_rng(self.seed).permutation(weights[rows, columns])
         for (a, b), weight in zip(sorted(map(sorted, graph.edges)), own, strict=True):

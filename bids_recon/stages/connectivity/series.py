@@ -18,7 +18,7 @@ from bids_recon.responses.design import DesignSettings, design_matrices, residua
 from bids_recon.rois.connectivity import MIN_SAMPLES
 from bids_recon.stages.responses import Variant
 
-TAIL = 16.0
+TAIL = 32.0
 """Seconds after a trial in which BOLD still responds to it."""
 
 KEYS = ("session", "task", "run")

@@ -17,7 +17,7 @@ from bids_recon.engine import Result
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.files import write_text
 from bids_recon.plan.methods import graph_of
-from bids_recon.plan.plan import Analysis, Plan
+from bids_recon.plan.plan import Analysis, Plan, split_settings
 from bids_recon.rois.connectivity import (
     CORRELATIONS,
     MEASURES,
@@ -151,7 +151,7 @@ def connectivity_stage(
             "measure": asked.measure,
             "source": asked.source,
             "nodes": asked.nodes,
-            "split": plan.settings.split,
+            "split": split_settings(plan),
             "responses": analysis.recipe.source.get("responses", {}),
         },
         inputs=checksums(local),

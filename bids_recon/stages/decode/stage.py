@@ -85,11 +85,16 @@ def masks_of(plan: Plan, analysis: Analysis) -> dict[str, dict[str, str]]:
 
 
 def training_stimuli(plan: Plan, material: Material) -> dict[str, list[str]]:
-    """Return what tells the training pictures of each fold, the first of SHA-256."""
+    """Return what tells the pictures each fold learned from, the first of SHA-256.
+
+    Those of the prior are among them.
+    """
     digests = list(plan.checksums(list(plan.pictures.values())).values())
+    prior = {own[:16] for own in plan.checksums(list(plan.prior)).values()}
     return {
         fold.name: sorted(
             {digests[row][:16] for row in np.unique(material.picture[fold.train])}
+            | prior
         )
         for fold in material.split.folds
     }

@@ -61,6 +61,8 @@ def _what(block: Block) -> str:
         f"split {terms.split}, "
         f"{len(block.entries[0].pictures)} test pictures, profile {terms.profile}, "
         f"preprocessing {terms.preprocessing}, bids-recon {terms.version}."
+        + (" Transductive: scaled by all test trials." * (terms.transductive == "yes"))
+        + (" Test pictures were also learned on." * (terms.learned_on == "yes"))
     )
 
 
@@ -69,7 +71,10 @@ def _best(
 ) -> str:
     metric = rows["metric"].iloc[0]
     words, better = metric_words(metric)
-    rows = rows.sort_values("mean", ascending=better == "lower", kind="stable")
+    if len(order):
+        # Ranks are those of participants who have all recipes, as differences are.
+        rows = rows.set_index("recipe").loc[order.sort_values("rank")["recipe"]]
+        rows = rows.reset_index()
     best = rows.iloc[0]
     said = (
         f"In {roi}, {best['recipe']} reaches {number(best['mean'])} "
@@ -89,7 +94,8 @@ def _best(
                 f" It cannot be told from {second}, from which it differs by {found}."
             )
         else:
-            said += f" It is better than {second} by {found}."
+            than = "better" if row["difference"] > 0 else "worse"
+            said += f" It is {than} than {second} by {found}."
     chance = order.loc[order["recipe"] == best["recipe"], "p_best"]
     if len(chance):
         said += f" It is the best in {chance.iloc[0]:.0%} of the bootstrap's draws."

@@ -64,7 +64,8 @@ def _tabular(name: str, scores: pd.DataFrame, differences: pd.DataFrame) -> str:
 
 def _best(scores: pd.DataFrame, metric: str) -> str | None:
     rows = scores[scores["metric"] == metric]
-    if len(rows) < 2:
+    # Means over other participants do not tell which is the best.
+    if len(rows) < 2 or rows["n_participants"].nunique() > 1:
         return None
     lower = metric_words(metric)[1] == "lower"
     place = rows["mean"].idxmin() if lower else rows["mean"].idxmax()

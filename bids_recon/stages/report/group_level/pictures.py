@@ -54,7 +54,8 @@ def seen_files(
         for place in roots:
             path = place / name
             inside = path.resolve().is_relative_to(place.resolve())
-            if not (inside or path.is_symlink()) or ".." in Path(name).parts:
+            leaves = Path(name).is_absolute() or ".." in Path(name).parts
+            if leaves or not (inside or path.is_symlink()):
                 continue
             try:
                 picture = open_picture(path)

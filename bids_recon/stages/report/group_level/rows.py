@@ -1,22 +1,60 @@
 """What participants' tables hold, and which of them may stand in one table."""
 
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator, ConfigDict
 
 from bids_recon.dataset.sidecar import Sidecar
 from bids_recon.dataset.tables import read_table
-from bids_recon.errors import UserError
+from bids_recon.documents import read_json
+from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.scores import NUMBERS
 from bids_recon.files import check_regular
+from bids_recon.schema import Table, checked
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected text that can be printed")
+    return text
+
+
+Printable: TypeAlias = Annotated[str, AfterValidator(_printable)]
+
+
+class Named(Table):
+    """A recipe, as far as the group level reads it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Printable
+
+
+class Made(Table):
+    """What made an output, as far as the group level reads it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    Version: Printable
+
+
+class ReconSidecar(Table):
+    """What the group level reads of the sidecar of reconstructions."""
+
+    Recipe: Named
+    Cite: tuple[Printable, ...]
+    Split: Printable
+    BidsRecon: Made
+    Preprocessing: tuple[Printable, ...] = ()
+    Transductive: bool = False
+    SharesPictures: bool = False
+
 
 RUN_AGAIN = "Run the participant level again, which makes what is missing."
 
@@ -32,6 +70,8 @@ class Terms:
     profile: str
     version: str
     preprocessing: str
+    transductive: str
+    learned_on: str
 
 
 WORDS = {
@@ -42,6 +82,8 @@ WORDS = {
     "profile": "metric profile",
     "version": "version of bids-recon",
     "preprocessing": "preprocessing",
+    "transductive": "whether anything was taken from the set of test trials",
+    "learned_on": "whether test pictures were also learned on",
 }
 """What a reader calls each of the terms."""
 
@@ -197,15 +239,10 @@ def recon_sidecar(path: Path) -> dict[str, Any]:
     UserError
         If it is none.
     """
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-        _ = sidecar["Recipe"]["name"], sidecar["Cite"], sidecar["Split"]
-        _ = sidecar["BidsRecon"]["Version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not a sidecar that bids-recon wrote ({error}). {RUN_AGAIN}"
-        ) from error
-    return sidecar
+    data = read_json(path, "sidecar", Status.BAD_DATA, any_number=True)
+    said = {name: data[name] for name in ReconSidecar.model_fields if name in data}
+    checked(ReconSidecar, said, str(path), Status.BAD_DATA)
+    return data
 
 
 def _read(output_dir: Path, path: Path, entities: dict[str, str]) -> list[Entry]:
@@ -213,7 +250,14 @@ def _read(output_dir: Path, path: Path, entities: dict[str, str]) -> list[Entry]
     recon = path.with_name(path.name.replace("_metrics.tsv", "_recon.tsv"))
     _check_whole(path, recon)
     sidecar = recon_sidecar(recon.with_suffix(".json"))
-    summary = read_table(path, numeric=NUMBERS)
+    summary = read_table(path, required=("profile", "metric"), numeric=NUMBERS)
+    if (
+        summary[["profile", "metric"]].isna().any().any()
+        or summary.duplicated(["profile", "metric"]).any()
+    ):
+        raise UserError(
+            f"{path}: expected a row for each metric of a profile, once. {RUN_AGAIN}"
+        )
     table = read_table(recon, required=("stimulus", "image"))
     folder = path.with_name(recon.stem).relative_to(output_dir).as_posix()
     first = table.drop_duplicates("stimulus")
@@ -242,6 +286,8 @@ def _read(output_dir: Path, path: Path, entities: dict[str, str]) -> list[Entry]
             profile=profile,
             version=str(sidecar["BidsRecon"]["Version"]),
             preprocessing=", ".join(sidecar.get("Preprocessing", ())) or "not said",
+            transductive="yes" if sidecar.get("Transductive") else "no",
+            learned_on="yes" if sidecar.get("SharesPictures") else "no",
         )
         recipe = str(sidecar["Recipe"]["name"])
         entries.append(
@@ -266,11 +312,18 @@ def _read_null(path: Path) -> dict[str, np.ndarray]:
     check_regular(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            null = {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # a damaged archive makes numpy raise whatever it meets
         raise UserError(
             f"{path}: this file cannot be read ({error}). {RUN_AGAIN}"
         ) from error
+    for name, values in null.items():
+        if values.ndim != 1 or values.dtype.kind != "f":
+            raise UserError(
+                f"{path}: {name} is no list of numbers ({values.dtype}, shape "
+                f"{values.shape}). {RUN_AGAIN}"
+            )
+    return null
 
 
 def _null_of(null: Mapping[str, np.ndarray], profile: str) -> dict[str, np.ndarray]:
@@ -289,6 +342,11 @@ def _check_whole(metrics: Path, recon: Path) -> None:
     for path in (metrics, recon):
         if not path.is_file():
             raise UserError(f"{path}: there is no such table. {RUN_AGAIN}")
+    if not {"metrics", "recon"} <= set(sidecar.listed):
+        raise UserError(
+            f"{sidecar.path}: this sidecar does not tell how the tables were written. "
+            f"{RUN_AGAIN}"
+        )
     for path in sidecar.changed():
         raise UserError(
             f"{path}: this table is not as bids-recon wrote it; it was changed or cut "

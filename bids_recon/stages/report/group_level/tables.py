@@ -139,6 +139,8 @@ def _minimum_statistic(entries: list[Entry], metric: str) -> dict[str, float]:
         return {}
     sign = -1 if is_lower_better(metric) else 1
     observed = [float(entry.summary.loc[metric, "value"]) for entry in entries]
+    if not (np.isfinite(observed).all() and np.isfinite(null).all()):
+        return {}
     found = prevalence(sign * np.array(observed), sign * np.array(null))
     return {
         "p_global": found.p_global,
