@@ -139,7 +139,7 @@ def run_group(settings: Settings) -> Status:
     logs = settings.output_dir / "logs"
     scored = [path.parent.name for path in settings.output_dir.glob("sub-*/recon")]
     with locked(logs / f"{name}.lock" for name in scored):
-        for line in write_tangents(settings.output_dir):
+        for line in write_tangents(settings):
             logger.info("%s", line)
         page = group_stage(settings)
     logger.info("Group report: %s", page)

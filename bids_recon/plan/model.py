@@ -151,11 +151,22 @@ def _decoder_file(plan: Plan, analysis: Analysis) -> Path:
     )
 
 
+LEARNED = {
+    "Recipe": dict,
+    "Folds": list,
+    "PictureSize": list,
+    "TrainingStimuli": dict,
+    "Masks": dict,
+}
+"""What the sidecar of decoders must say, to apply them."""
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(read_text(path))
-        for name in ("Recipe", "Folds", "PictureSize", "TrainingStimuli", "Masks"):
-            _ = data[name]
+        for name, kind in LEARNED.items():
+            if not isinstance(data[name], kind):
+                raise TypeError(f"{name} is no {kind.__name__}")
         _ = data["BidsRecon"]["Settings"]["weights"], data["BidsRecon"]["Version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(

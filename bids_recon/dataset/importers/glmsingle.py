@@ -214,7 +214,17 @@ def _open(path: Path) -> Betas:
     key = next((key for key in KEYS if key in file), None)
     if key is None:
         raise _no_betas(path, file)
-    data = file[key]
+    try:
+        data = file[key]
+    except (KeyError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: {key} leads to nothing ({error}). Fetch or make the file again."
+        ) from error
+    if not isinstance(data, h5py.Dataset):
+        raise UserError(
+            f"{path}: expected an array under {key}, found a group. GLMsingle writes "
+            "its betas there."
+        )
     _check(path, data)
     # MATLAB's first index is h5py's last.
     turned = path.suffix == ".mat" or "MATLAB_class" in data.attrs

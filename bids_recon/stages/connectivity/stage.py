@@ -259,14 +259,33 @@ class Relmat:
 
 
 def read_relmat(path: Path) -> Relmat:
-    """Read a matrix and its sidecar."""
-    data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    names = data["NodeNames"]
-    values = np.loadtxt(path, delimiter="\t", skiprows=1, ndmin=2)
-    return Relmat(
-        values,
-        names,
-        np.array(data["Positions"]),
-        data["RelationshipMeasure"],
-        data["Description"],
-    )
+    """Read a matrix and its sidecar.
+
+    Raises
+    ------
+    UserError
+        If they are not as they were written.
+    """
+    try:
+        data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        names = list(data["NodeNames"])
+        values = np.loadtxt(path, delimiter="\t", skiprows=1, ndmin=2)
+        relmat = Relmat(
+            values,
+            names,
+            np.array(data["Positions"]),
+            str(data["RelationshipMeasure"]),
+            str(data["Description"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: this matrix or its sidecar cannot be read ({error}). Run the "
+            "participant level again."
+        ) from error
+    if values.shape != (len(names), len(names)) or not np.isfinite(values).all():
+        raise UserError(
+            f"{path}: expected numbers for {len(names)} x {len(names)} nodes, found "
+            f"{values.shape[0]} x {values.shape[1]}, or values that are no numbers. "
+            "Run the participant level again."
+        )
+    return relmat

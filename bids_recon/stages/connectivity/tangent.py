@@ -9,12 +9,13 @@ from bids_recon.dataset.tables import table_text
 from bids_recon.errors import UserError
 from bids_recon.files import write_json, write_text
 from bids_recon.rois.connectivity import TANGENT, tangent
+from bids_recon.settings import Settings
 from bids_recon.stages.connectivity.stage import WORDS, read_relmat
 
 COVARIANCE = "_meas-covariance"
 
 
-def write_tangents(output_dir: Path) -> list[str]:
+def write_tangents(settings: Settings) -> list[str]:
     """Write tangent matrices of participants whose covariances are there.
 
     Returns
@@ -22,17 +23,24 @@ def write_tangents(output_dir: Path) -> list[str]:
     list of str
         What was done, or why not, in sentences.
     """
+    output_dir = settings.output_dir
+    wanted = {label.removeprefix("sub-") for label in settings.participant_label}
     groups: dict[str, list[Path]] = {}
     pattern = f"sub-*/func/sub-*{COVARIANCE}*_relmat.tsv"
     for path in sorted(output_dir.glob(pattern)):
         subject = path.name.split("_")[0]
+        if wanted and subject.removeprefix("sub-") not in wanted:
+            continue
         groups.setdefault(path.name.removeprefix(subject), []).append(path)
     return [_write(name, paths) for name, paths in groups.items() if len(paths) > 1]
 
 
 def _write(name: str, paths: list[Path]) -> str:
-    found = [read_relmat(path) for path in paths]
     what = name.strip("_").removesuffix("_relmat.tsv")
+    try:
+        found = [read_relmat(path) for path in paths]
+    except UserError as error:
+        return f"No tangent connectivity of {what}: {error.message}"
     other = next((r for r in found if list(r.names) != list(found[0].names)), None)
     if other is not None:
         lacking = sorted(set(found[0].names) ^ set(other.names))
