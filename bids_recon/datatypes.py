@@ -17,6 +17,10 @@ MODELLED = ("trial", "repeat", "imagery")
 NUISANCE = ("catch", "cue", "response")
 """Roles that a design matrix holds beside the trials."""
 
+TRAIN_WORDS = ("train", "training", "trn")
+TEST_WORDS = ("test", "testing", "tst", "val", "validation")
+"""What tables and files call the sides of a split, in small letters."""
+
 TRIAL_COLUMNS = ("session", "task", "run", "onset", "duration", "role", "stimulus")
 
 

@@ -40,6 +40,9 @@ WITH_METADATA = ("bold", "statmap", "preproc")
 """Suffixes of the files whose sidecars are read."""
 
 
+NIFTI = [".nii.gz", ".nii"]
+"""Extensions of images, as pybids takes them."""
+
 IMAGE = re.compile(
     r"_(bold|preproc|statmap|betas|mask|brainmask|dseg|probseg|roi)\.nii(\.gz)?$"
 )

@@ -3,9 +3,7 @@
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from bids_recon.dataset.layout import Dataset, RoiFile
-
-NIFTI = [".nii.gz", ".nii"]
+from bids_recon.dataset.layout import NIFTI, Dataset, RoiFile
 
 FREESURFER = ("aseg", "aparcaseg")
 """Descriptions of segmentations whose values are FreeSurfer's."""

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_recon.dataset.layout import RUN_ENTITIES, Dataset, Run, entities_of
+from bids_recon.dataset.layout import NIFTI, RUN_ENTITIES, Dataset, Run, entities_of
 from bids_recon.dataset.unreadable import nothing_to_read
 from bids_recon.errors import Status, UserError
 
 BETA_TABLES = ("trials", "events")
-
-NIFTI = [".nii.gz", ".nii"]
 
 CONFOUNDS = ("desc-confounds_timeseries", "desc-confounds_regressors", "confounds")
 """What fMRIPrep has called its table of confounds, the newest first."""

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from bids_recon.dataset.tables import read_table
+from bids_recon.datatypes import TEST_WORDS, TRAIN_WORDS
 from bids_recon.documents import read_json
 from bids_recon.errors import Status, UserError
 
 NAMES = ("stimulus", "picture", "file", "label", "stim_file", "image")
 SIDES = ("split", "side", "set")
 
-WORDS = {
-    "train": ("train", "training", "trn"),
-    "test": ("test", "testing", "tst", "val", "validation"),
-}
+WORDS = {"train": TRAIN_WORDS, "test": TEST_WORDS}
 
 
 def read_sides(path: Path) -> dict[str, str]:

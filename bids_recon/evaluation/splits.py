@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from bids_recon.datatypes import Trials
+from bids_recon.datatypes import TEST_WORDS, TRAIN_WORDS, Trials
 from bids_recon.errors import Status, UserError, did_you_mean, first_few
 
 ALL = "all"
@@ -21,8 +21,6 @@ ALL = "all"
 UNITS = MappingProxyType({"session": "ses", "task": "task", "run": "run"})
 """What may be held out as a whole, and how file names call it."""
 
-TRAIN_WORDS = ("train", "training", "trn")
-TEST_WORDS = ("test", "testing", "tst", "val", "validation")
 CLUSTER_COMPONENTS = 50
 """Pictures are clustered by their scores on so many principal components."""
 

@@ -5,6 +5,7 @@ import pandas as pd
 from bids_recon.evaluation.group import ALPHA, lowest_p_of_a_majority
 from bids_recon.reports.fragments import metric_words, number
 from bids_recon.stages.report.group_level.rows import Block
+from bids_recon.stages.report.group_level.tables import is_lower_better
 
 HEADLINES = ("two_way_identification", "pixel_correlation")
 
@@ -40,7 +41,7 @@ def answers(
             sentences.append(_best(rows, pairs, order[order["roi"] == roi], roi))
     by_region = pairs[pairs["compared"] == "roi"]
     sentences += [_region(row) for row in by_region.to_dict("records")]
-    best = own.sort_values("mean", ascending=metric_words(metric)[1] == "lower")
+    best = own.sort_values("mean", ascending=is_lower_better(metric))
     sentences += _for_how_many(best.drop_duplicates("roi").sort_values("roi"))
     return sentences
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from bids_recon.evaluation.group import LEVEL
 from bids_recon.reports.fragments import metric_words, number
+from bids_recon.stages.report.group_level.tables import is_lower_better
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -67,8 +68,7 @@ def _best(scores: pd.DataFrame, metric: str) -> str | None:
     # Means over other participants do not tell which is the best.
     if len(rows) < 2 or rows["n_participants"].nunique() > 1:
         return None
-    lower = metric_words(metric)[1] == "lower"
-    place = rows["mean"].idxmin() if lower else rows["mean"].idxmax()
+    place = rows["mean"].idxmin() if is_lower_better(metric) else rows["mean"].idxmax()
     return str(rows.loc[place, "recipe"])
 
 
