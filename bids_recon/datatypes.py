@@ -64,19 +64,26 @@ class Responses:
     def average(self) -> Self:
         """Return one mean response per stimulus, in order of first presentation.
 
-        The table keeps the first presentation of each stimulus and gains the column
-        ``n_repeats``.
+        A stimulus that was both seen and imagined has two. The table keeps the first
+        presentation of each and gains the column ``n_repeats``.
         """
-        codes, stimuli = pd.factorize(self.trials["stimulus"])
+        shared = repeated(self.trials)
+        codes, stimuli = pd.factorize(shared)
         counts = np.bincount(codes, minlength=len(stimuli))
         sums = np.zeros((len(stimuli), self.values.shape[1]), dtype=np.float64)
         np.add.at(sums, codes, self.values)
-        trials = self.trials.drop_duplicates("stimulus").reset_index(drop=True)
+        trials = self.trials[~shared.duplicated()].reset_index(drop=True)
         return replace(
             self,
             values=(sums / counts[:, None]).astype(np.float32),
             trials=trials.assign(n_repeats=counts),
         )
+
+
+def repeated(trials: Trials) -> pd.Series:
+    """Return what repeats share: the stimulus, and whether it was only imagined."""
+    seen = trials["role"].ne("imagery")
+    return trials["stimulus"].astype(str).where(seen, trials["stimulus"] + "\0imagery")
 
 
 def join_responses(parts: list[Responses]) -> Responses:

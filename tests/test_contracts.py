@@ -100,6 +100,7 @@ def material(pictures):
             "task": "t",
             "run": np.repeat(["1", "2"], 24),
             "onset": np.arange(48.0),
+            "role": "trial",
             "stimulus": [f"p{index:02d}" for index in picture],
         }
     )

@@ -293,6 +293,8 @@ class TestSplits:
             ('{"train": ["a"], "test": "b"}', "expected a list of pictures"),
             ('{"train": ["a.png"], "test": ["b.png"]}', "none of its 2 pictures"),
             ('{"train": ["a.png"], "test": ["a.png"]}', "on two sides"),
+            ('{"train": [], "test": []}', "names no picture"),
+            ('{"train": ["../a.png"], "test": ["b.png"]}', "it leaves the folder"),
             ("[]", "expected"),
         ],
     )

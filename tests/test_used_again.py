@@ -208,6 +208,22 @@ def test_decoders_used_again_give_the_bytes_of_the_split(tested, applied, desc):
     assert np.isfinite(metrics.loc["mse", "floor"])
 
 
+def test_the_name_of_a_run_does_not_say_that_it_was_trained_on(
+    dataset, trained, applied, fewer, tmp_path
+):
+    for path in sorted(dataset.rglob("*run-01*")):
+        path.unlink()
+    for path in sorted(dataset.rglob("*run-02*")):
+        path.rename(path.with_name(path.name.replace("run-02", "run-01")))
+    out = tmp_path / "out"
+    more = ["--model-from", trained]
+    assert call(dataset, out, "participant", *fewer[:3], *ROI, *more) == 0
+    name = "sub-01/recon/sub-01_task-digits_label-visual_desc-plainRidge_recon"
+    ours, theirs = (sorted((root / name).glob("*.png")) for root in (out, applied))
+    assert [own.read_bytes() for own in ours] == [own.read_bytes() for own in theirs]
+    assert len(ours) == 12
+
+
 def test_where_all_is_trained_on_nothing_is_tested(trained):
     page = (trained / "sub-01.html").read_text()
     assert "nothing was held out, and nothing is tested" in page
@@ -257,6 +273,28 @@ def test_imagery_is_reconstructed_shown_and_scored_where_it_can_be(
     assert table(out, "tinyGcn", "metrics").set_index("metric").loc["mse", "n"] == 6
     page = (out / "sub-01.html").read_text()
     assert "6 of them show no picture" in page
+
+
+def test_what_was_seen_and_what_was_imagined_are_not_averaged(
+    imagery, trained, folder, tmp_path
+):
+    first, second = (
+        next(imagery.glob(f"sub-01/func/*run-0{run}_events.tsv")) for run in (1, 2)
+    )
+    seen = pd.read_csv(first, sep="\t")["stim_file"].str.extract(r"/(.*)\.png")[0]
+    events = pd.read_csv(second, sep="\t")
+    events.loc[::2, "category_name"] = seen[::2]
+    events.to_csv(second, sep="\t", index=False)
+    out = tmp_path / "out"
+    own = ["--recipe", folder / "plain-ridge.yml", *ROI]
+    own += ["--test-repeats", "combined"]
+    assert call(imagery, out, "participant", *own, "--model-from", trained) == 0
+    listed = table(out, "plainRidge", "recon")
+    both = listed[listed["pixel_correlation"].notna()]
+    counts = both.groupby("stimulus")["role"].agg(set)
+    assert (counts.map(len) == 2).sum() == 6
+    assert set(listed["role"]) == {"trial", "imagery"}
+    assert "6 images that were imagined" in (out / "sub-01.html").read_text()
 
 
 def test_where_no_trial_has_a_picture_nothing_is_scored(

@@ -1,11 +1,13 @@
 """SHA-256 of inputs and of what earlier stages wrote."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from bids_recon.errors import Status, UserError
 from bids_recon.files import check_gzip, check_regular, sha256_of, write_text
+from bids_recon.pictures import open_picture
 
 
 def checksum(path: Path) -> str:
@@ -59,18 +61,45 @@ class Checksums:
             If a file is not there, such as a link whose content was not fetched, or a
             compressed file is not what its own checksum says.
         """
+        return self._remembered(files, "", _of_content)
+
+    def of_pixels(self, files: Mapping[str, Path]) -> dict[str, str]:
+        """Return name -> checksum of size and 8-bit RGB pixels, for name -> picture.
+
+        Files of other formats, or with other metadata, have the same one where they
+        show the same.
+
+        Raises
+        ------
+        UserError
+            If a file is no picture that can be read.
+        """
+        return self._remembered(files, "pixels of ", _of_pixels)
+
+    def _remembered(
+        self, files: Mapping[str, Path], what: str, compute: Callable[[Path], str]
+    ) -> dict[str, str]:
         result, changed = {}, False
         for name, path in files.items():
             stat = check_regular(path)
             stamp = [stat.st_size, stat.st_mtime_ns]
-            entry = self._known.get(str(path))
+            entry = self._known.get(f"{what}{path}")
             if not (isinstance(entry, list) and entry[:2] == stamp and entry[2:]):
-                if path.name.endswith(".gz"):
-                    check_gzip(path)
-                entry = [*stamp, sha256_of(path)]
-                self._known[str(path)] = entry
+                entry = [*stamp, compute(path)]
+                self._known[f"{what}{path}"] = entry
                 changed = True
             result[name] = entry[2]
         if changed and self.path is not None:
             write_text(self.path, json.dumps(self._known, sort_keys=True))
         return result
+
+
+def _of_content(path: Path) -> str:
+    if path.name.endswith(".gz"):
+        check_gzip(path)
+    return sha256_of(path)
+
+
+def _of_pixels(path: Path) -> str:
+    picture = open_picture(path)
+    return sha256(f"{picture.size} ".encode() + picture.tobytes()).hexdigest()

@@ -26,7 +26,7 @@ def read_sides(path: Path) -> dict[str, str]:
     Raises
     ------
     UserError
-        If it is none of these, or a picture is on two sides.
+        If it is none of these, names no picture, or has one on two sides.
     """
     pairs = _of_json(path) if path.suffix.lower() == ".json" else _of_table(path)
     sides: dict[str, str] = {}
@@ -36,6 +36,10 @@ def read_sides(path: Path) -> dict[str, str]:
                 f"{path}: {name!r} is on two sides, {sides[name]} and {side}. A "
                 "picture is for training or for test."
             )
+    if not sides:
+        raise UserError(
+            f"{path}: names no picture. Name those for training and those for test."
+        )
     return sides
 
 

@@ -100,7 +100,7 @@ def find_model(plan: Plan, analysis: Analysis) -> tuple[Model, list[str]]:
         fold=fold,
         picture_size=tuple(data["PictureSize"]),
         masks=masks,
-        known=frozenset(data["TrainingStimuli"][fold]),
+        known=frozenset(data["TrainingPictures"][fold]),
     )
     version = data["BidsRecon"]["Version"]
     notes = []
@@ -155,7 +155,7 @@ LEARNED = {
     "Recipe": dict,
     "Folds": list,
     "PictureSize": list,
-    "TrainingStimuli": dict,
+    "TrainingPictures": dict,
     "Masks": dict,
 }
 """What the sidecar of decoders must say, to apply them."""

@@ -113,7 +113,8 @@ class Model:
     masks : mapping of str to Path
         The voxels of each region.
     known : frozenset of str
-        What tells the training pictures, the first 16 digits of their SHA-256.
+        What tells the training pictures, the first 16 digits of the SHA-256 of their
+        pixels.
     """
 
     output_dir: Path
@@ -211,6 +212,12 @@ class Plan:
         store = Checksums(self.work / "checksums.json")
         return store.of({self.uri(path): path for path in paths})
 
+    def pixel_checksums(self, paths: Sequence[Path]) -> list[str]:
+        """Return the SHA-256 of what pictures show, whatever their files are."""
+        store = Checksums(self.work / "checksums.json")
+        found = store.of_pixels({str(path): path for path in paths})
+        return [found[str(path)] for path in paths]
+
     def positions(self, stimuli: pd.Series) -> np.ndarray:
         """Return the position of each stimulus among the pictures, (n,).
 
@@ -292,11 +299,11 @@ def split_settings(plan: Plan) -> Any:
 def applied_split(plan: Plan, recipe: Recipe, trials: Trials) -> Split:
     """Return the split of trials to which decoders are applied: all are tested."""
     model = model_of(plan, recipe)
-    digests = plan.checksums(list(plan.pictures.values()))
+    digests = plan.pixel_checksums(list(plan.pictures.values()))
     known = {
         name
-        for name, path in plan.pictures.items()
-        if digests[plan.uri(path)][:16] in model.known
+        for name, digest in zip(plan.pictures, digests, strict=True)
+        if digest[:16] in model.known
     }
     shown = set(trials["stimulus"].dropna())
     without = int((~trials["stimulus"].isin(plan.pictures)).sum())

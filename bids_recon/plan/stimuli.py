@@ -58,18 +58,19 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
         plan = replace(plan, notes=(*plan.notes, note))
     elif missing:
         plan = _without_tasks(plan, stimuli, set(missing))
-    digests = plan.checksums(sorted(set(found.values())))
+    files = sorted(set(found.values()))
+    digests = dict(zip(files, plan.pixel_checksums(files), strict=True))
     canonical: dict[str, str] = {}
     by_content: dict[str, Path] = {}
     for name, path in found.items():
-        first = by_content.setdefault(digests[plan.uri(path)], path)
+        first = by_content.setdefault(digests[path], path)
         canonical[name] = first.relative_to(folder).as_posix()
     twins = len(set(found.values())) - len(by_content)
     notes = plan.notes
     if twins:
         notes += (
-            f"{twins} pictures equal another one under a different name; they count "
-            "as the same picture.",
+            f"{twins} pictures have the pixels of another one under a different name; "
+            "they count as the same picture.",
         )
     runs = tuple(
         replace(
@@ -104,7 +105,10 @@ def _with_sides(plan: Plan, stimuli: Stimuli, names: dict[Path, str]) -> Plan:
     """
     path = absolute_path(plan.settings.split.removeprefix(FILE))
     in_file = read_sides(path)
-    found, _ = stimuli.look_up(in_file)
+    try:
+        found, _ = stimuli.look_up(in_file)
+    except UserError as error:
+        raise UserError(f"{path}: {error}", error.status) from error
     sides: dict[str, str] = {}
     for name, file in found.items():
         if file not in names:

@@ -91,6 +91,13 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         summary, per_picture, notes, null = _by_all_profiles(
             plan, recipe, recon, stimuli, judge
         )
+        imagined = int(scored["role"].eq("imagery").sum())
+        if 0 < imagined < len(scored):
+            notes.append(
+                f"Scores are over {imagined} images that were imagined and "
+                f"{len(scored) - imagined} that were seen. Apply the decoders to one "
+                "kind at a time, with -t or --trials, for scores of each."
+            )
         per_picture.index = np.flatnonzero(seen)
         table = pd.concat([table, per_picture], axis=1)
     spurious = check_spurious(plan, analysis, table, trials, split)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from bids_recon.datatypes import FeatureSpace, Responses
+from bids_recon.datatypes import FeatureSpace, Responses, repeated
 from bids_recon.decoders.state import restore
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
@@ -53,27 +53,27 @@ def _as_learned(value: np.ndarray) -> Any:
 def data_again(model: Model, material: Material, recipe: Recipe) -> FoldData:
     """Return test trials, scaled by what was learned from the training trials.
 
-    A voxel without a response in a run gets the mean of training.
+    A voxel without a response in a run gets the mean of training. Runs and sessions
+    are scaled as those held out are, by the mean over the ones of training: their names
+    do not say whether they are the same.
     """
     settings = recipe.responses
-    test = material.responses
-    test = _scaled(model, test, settings.standardize, "scale")
+    test = _scaled(model, material.responses, "scale")
     if settings.average_test:
         test = test.average()
     if settings.standardize_again:
-        test = _scaled(model, test, None, "scale_again")
+        test = _scaled(model, test, "scale_again")
     kept = np.arange(len(material.picture))
     if settings.average_test:
-        stimuli = material.responses.trials["stimulus"]
-        kept = kept[~stimuli.duplicated().to_numpy()]
+        kept = kept[~repeated(material.responses.trials).duplicated().to_numpy()]
     none = test.where(np.arange(0))
     return FoldData(none, test, kept[:0], material.picture[kept], kept[:0])
 
 
-def _scaled(model: Model, responses: Responses, by: str | None, name: str) -> Responses:
-    scaler = Standardizer(by)
+def _scaled(model: Model, responses: Responses, name: str) -> Responses:
+    scaler = Standardizer(None)
     for kind, parts in (("mean", scaler.means_), ("scale", scaler.scales_)):
-        parts |= state_below(model.decoder, f"{model.fold}/{name}.{kind}/")
+        parts[""] = state_below(model.decoder, f"{model.fold}/{name}.{kind}/")[""]
     values = scaler.transform(responses.values, responses.trials)
     values = np.nan_to_num(values, copy=False, nan=0.0)
     return Responses(values, responses.trials, responses.xyz, responses.space)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from bids_recon.datatypes import Responses, Trials, join_responses
+from bids_recon.datatypes import Responses, Trials, join_responses, repeated
 from bids_recon.errors import Note, UserError
 from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.plan.methods import graph_of
@@ -201,8 +201,8 @@ def fold_pictures(
 
 def _kept(material: Material, rows: np.ndarray) -> np.ndarray:
     """Return the rows that stand for their stimuli when repeats are averaged."""
-    stimuli = material.responses.trials["stimulus"].iloc[rows]
-    return rows[~stimuli.duplicated().to_numpy()]
+    shared = repeated(material.responses.trials.iloc[rows])
+    return rows[~shared.duplicated().to_numpy()]
 
 
 def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:

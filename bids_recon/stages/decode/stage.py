@@ -85,12 +85,12 @@ def masks_of(plan: Plan, analysis: Analysis) -> dict[str, dict[str, str]]:
 
 
 def training_stimuli(plan: Plan, material: Material) -> dict[str, list[str]]:
-    """Return what tells the pictures each fold learned from, the first of SHA-256.
+    """Return what tells the pictures each fold learned from: SHA-256 of their pixels.
 
-    Those of the prior are among them.
+    Those of the prior are among them. The first 16 digits are enough.
     """
-    digests = list(plan.checksums(list(plan.pictures.values())).values())
-    prior = {own[:16] for own in plan.checksums(list(plan.prior)).values()}
+    digests = plan.pixel_checksums(list(plan.pictures.values()))
+    prior = {own[:16] for own in plan.pixel_checksums(plan.prior)}
     return {
         fold.name: sorted(
             {digests[row][:16] for row in np.unique(material.picture[fold.train])}
@@ -166,7 +166,7 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
         "Folds": [fold.name for fold in material.split.folds],
         "PictureSize": list(material.gallery.pictures.shape[2:]),
         "Seed": plan.settings.seed,
-        "TrainingStimuli": training_stimuli(plan, material),
+        "TrainingPictures": training_stimuli(plan, material),
         "Masks": masks_of(plan, analysis),
         "SplitDescription": material.split.sentence,
         "Learned": learned,

@@ -12,7 +12,7 @@ from bids_recon.dataset.derivatives import LONGEST_STEM, camel_case, output_path
 from bids_recon.dataset.descriptions import generators_of
 from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar
-from bids_recon.datatypes import Trials
+from bids_recon.datatypes import Trials, repeated
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Split
 from bids_recon.files import save_arrays, write_text, write_whole
@@ -81,12 +81,12 @@ def listing(
     parts = []
     for fold in split.folds:
         part = trials.iloc[fold.test].reset_index(drop=True)
-        part = part[["session", "task", "run", "onset", "stimulus"]]
-        counts = part["stimulus"].value_counts()
-        part = part.assign(split=fold.name, n_repeats=1)
+        shared = repeated(part)
+        columns = ["session", "task", "run", "onset", "role", "stimulus"]
+        part = part[columns].assign(split=fold.name, n_repeats=1)
         if recipe.responses.average_test:
-            part = part.drop_duplicates("stimulus")
-            part["n_repeats"] = counts.loc[part["stimulus"]].to_numpy()
+            part["n_repeats"] = shared.map(shared.value_counts())
+            part = part[~shared.duplicated()]
         parts.append(part)
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "trial", np.arange(1, len(table) + 1))
