@@ -10,11 +10,8 @@ from group_tables import sign, write_group, write_participant
 
 from bids_recon.evaluation.profiles import read_profile
 from bids_recon.evaluation.published import published
-from bids_recon.stages.report.group_level.rows import (
-    comparable,
-    read_entries,
-    what_differs,
-)
+from bids_recon.stages.report.group_level.reading import read_participants
+from bids_recon.stages.report.group_level.rows import comparable, what_differs
 from bids_recon.stages.report.group_level.tables import score_table
 
 
@@ -159,9 +156,9 @@ def test_what_cannot_be_compared_stands_apart(tmp_path, terms, words):
     out = write_group(tmp_path / "out", 2, {"alpha": 0.8})
     scores = {"two_way_identification": np.linspace(0, 1, 30)}
     write_participant(out, "03", "alpha", "V1", scores, **terms)
-    entries, problems = read_entries(out, [])
-    blocks = comparable(entries)
-    assert not problems
+    reading = read_participants(out, [])
+    blocks = comparable(reading.entries)
+    assert not reading.problems
     assert [block.subjects for block in blocks] == [["01", "02"], ["03"]]
     rows = score_table(blocks)
     assert rows.groupby("table")["n_participants"].max().to_dict() == {"A": 2, "B": 1}

@@ -1,8 +1,9 @@
 """All numbers of one set of reconstructions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -171,6 +172,47 @@ def score(recon: Reconstructed, profile: Profile, seed: int, judge: Judge) -> Sc
         what = weights_absent([weights_called(name) for name in absent])
         notes.append(f"Not computed: {missing}. {what}")
     return Scored(summary, pd.DataFrame(per_picture), notes, null)
+
+
+def score_by_profiles(
+    tasks: Iterable[tuple[Profile, Reconstructed, int]], judge: Judge
+) -> Scored:
+    """Return what ``score`` gives for every profile, side by side.
+
+    Metrics of a picture carry the profile's name, except those of the first; null
+    values carry it with its version.
+
+    Parameters
+    ----------
+    tasks : iterable of (Profile, Reconstructed, int)
+        A profile, what it scores, and the seed.
+    judge : Judge
+        Resizes pictures and computes features.
+    """
+    summaries, columns, notes, null = [], [], [], {}
+    for profile, recon, seed in tasks:
+        summary, per_picture, found, chance = score(recon, profile, seed, judge)
+        null |= {
+            f"{profile.name}-{profile.version}/{metric}": values
+            for metric, values in chance.items()
+        }
+        if summaries:
+            per_picture = per_picture.add_suffix(f"_{profile.name}")
+        summaries.append(summary)
+        columns.append(per_picture)
+        notes += [note for note in found if note not in notes]
+    return Scored(
+        pd.concat(summaries, ignore_index=True),
+        pd.concat(columns, axis=1),
+        notes,
+        null,
+    )
+
+
+def save_null(null: Mapping[str, np.ndarray], part: Path) -> None:
+    """Write null values as a compressed archive of NumPy."""
+    with part.open("wb") as file:
+        np.savez_compressed(file, **null)
 
 
 def _applies(spec: MetricSpec, recon: Reconstructed) -> bool:

@@ -1,5 +1,6 @@
 """Stage 5: reconstructions are compared with what was seen."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,12 @@ from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.judge import Judge, PictureFiles
 from bids_recon.evaluation.profiles import Profile, read_profile
-from bids_recon.evaluation.scores import COLUMNS, Reconstructed, Scored, score
+from bids_recon.evaluation.scores import (
+    COLUMNS,
+    Reconstructed,
+    save_null,
+    score_by_profiles,
+)
 from bids_recon.evaluation.splits import Split
 from bids_recon.evaluation.spurious import (
     MIN_PICTURES,
@@ -88,8 +94,8 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         scored = table[seen].reset_index(drop=True)
         recon = load_reconstructed(plan, analysis, scored, trials["stimulus"], split)
         stimuli = scored["stimulus"].drop_duplicates()
-        summary, per_picture, notes, null = _by_all_profiles(
-            plan, recipe, recon, stimuli, judge
+        summary, per_picture, notes, null = score_by_profiles(
+            _by_all_profiles(plan, recipe, recon, stimuli), judge
         )
         imagined = int(scored["role"].eq("imagery").sum())
         if 0 < imagined < len(scored):
@@ -107,7 +113,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     table.insert(table.columns.get_loc("image") + 1, "seed", seeds)
     write_text(files.table, table_text(table))
     write_text(files.metrics, table_text(summary))
-    write_whole(files.null, partial(_save_null, null))
+    write_whole(files.null, partial(save_null, null))
     describe = {
         "Description": f"Scores of the pictures in {files.table.name}. {COLUMN_NOTES}",
         "Split": split.rule,
@@ -123,24 +129,13 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     return Result(True, reason, tuple(notes))
 
 
-def _save_null(null: dict[str, np.ndarray], part: Path) -> None:
-    with part.open("wb") as file:
-        np.savez_compressed(file, **null)
-
-
 def _by_all_profiles(
     plan: Plan,
     recipe: Recipe,
     recon: Reconstructed,
     stimuli: pd.Series,
-    judge: Judge,
-) -> Scored:
-    """Return what ``score`` gives for every profile of a recipe, side by side.
-
-    Metrics of a picture carry the profile's name, except those of the first; null
-    values carry it with its version.
-    """
-    summaries, columns, notes, null = [], [], [], {}
+) -> Iterator[tuple[Profile, Reconstructed, int]]:
+    """Yield every profile of a recipe with what it scores, and its seed."""
     for name in recipe.profiles:
         seed = derive_seed(
             plan.settings.seed, plan.subject, "evaluate", recipe.name, name
@@ -150,22 +145,7 @@ def _by_all_profiles(
         if not profile.at_size_seen:
             shown = np.unique(plan.positions(stimuli))
             own = replace(recon, seen=seen_for(plan, recipe, profile, shown))
-        summary, per_picture, found, chance = score(own, profile, seed, judge)
-        null |= {
-            f"{profile.name}-{profile.version}/{metric}": values
-            for metric, values in chance.items()
-        }
-        if name != recipe.profiles[0]:
-            per_picture = per_picture.add_suffix(f"_{name}")
-        summaries.append(summary)
-        columns.append(per_picture)
-        notes += [note for note in found if note not in notes]
-    return Scored(
-        pd.concat(summaries, ignore_index=True),
-        pd.concat(columns, axis=1),
-        notes,
-        null,
-    )
+        yield profile, own, seed
 
 
 def weights_here(profiles: tuple[str, ...], weights_dir: Path | None) -> list[str]:

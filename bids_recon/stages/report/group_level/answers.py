@@ -43,6 +43,12 @@ def answers(
     sentences += [_region(row) for row in by_region.to_dict("records")]
     best = own.sort_values("mean", ascending=is_lower_better(metric))
     sentences += _for_how_many(best.drop_duplicates("roi").sort_values("roi"))
+    others = sorted({entry.recipe for entry in block.entries if entry.other_tool})
+    if others:
+        sentences.append(
+            f"{', '.join(others)}: scored by bids-recon-score on the same test images. "
+            "What it was trained on, and on which preprocessing, is not known here."
+        )
     return sentences
 
 

@@ -20,11 +20,8 @@ from bids_recon.stages.report.group_level.pictures import (
     picture_grid,
     seen_files,
 )
-from bids_recon.stages.report.group_level.rows import (
-    Block,
-    recon_sidecar,
-    what_differs,
-)
+from bids_recon.stages.report.group_level.reading import Reading
+from bids_recon.stages.report.group_level.rows import Block, what_differs
 
 MOST_PAIRS = 12
 """Of more differences than these, those of the best alone are drawn."""
@@ -37,7 +34,7 @@ def page_parts(
     folder: Path,
     blocks: list[Block],
     tables: Mapping[str, pd.DataFrame],
-    problems: Mapping[str, str],
+    reading: Reading,
 ) -> dict[Path, Writer]:
     """Return all parts of the page, and what writes each."""
     output_dir = settings.output_dir
@@ -47,7 +44,7 @@ def page_parts(
         path = folder / f"desc-{desc}_about.html"
         parts[path] = lambda part: part.write_text(text, "utf-8")
 
-    lines = [*problems.values(), *_without_scores(output_dir, blocks, settings)]
+    lines = [*reading.problems.values(), *_without_scores(output_dir, blocks, settings)]
     if lines:
         html("problems", bullet_list(lines, "failed"))
     html("answers", _answers(blocks, tables))
@@ -73,13 +70,7 @@ def page_parts(
         html("published", text)
     html("table", _whole_table(tables["group_scores"]))
     html("read", _participants(output_dir, blocks))
-    cited = {
-        key
-        for path in output_dir.glob("sub-*/recon/*_recon.json")
-        if path.name.replace("_recon.json", "_metrics.tsv") not in problems
-        for key in recon_sidecar(path)["Cite"]
-    }
-    html("cite", f"<pre>{escape(citations(cited)[0])}</pre>")
+    html("cite", f"<pre>{escape(citations(reading.cited)[0])}</pre>")
     return parts
 
 

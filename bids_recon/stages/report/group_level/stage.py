@@ -8,21 +8,15 @@ import pandas as pd
 from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar
-from bids_recon.dataset.tables import read_table, table_text
+from bids_recon.dataset.tables import table_text
 from bids_recon.errors import Status, UserError
-from bids_recon.evaluation.scores import NUMBERS
 from bids_recon.files import write_json, write_text, write_whole
 from bids_recon.reports.page import write_page
 from bids_recon.settings import Settings
 from bids_recon.stages.report.group_level.latex import latex
 from bids_recon.stages.report.group_level.parts import page_parts
-from bids_recon.stages.report.group_level.rows import (
-    Block,
-    comparable,
-    entities_of,
-    read_entries,
-    recon_sidecar,
-)
+from bids_recon.stages.report.group_level.reading import Reading, read_participants
+from bids_recon.stages.report.group_level.rows import Block, comparable
 from bids_recon.stages.report.group_level.tables import (
     DIFFERENCES,
     RANKS,
@@ -53,16 +47,16 @@ def group_stage(settings: Settings) -> Path:
     """
     output_dir = settings.output_dir
     wanted = [label.removeprefix("sub-") for label in settings.participant_label]
-    entries, problems = read_entries(output_dir, wanted)
-    if not entries:
-        why = next(iter(problems.values()), None)
+    reading = read_participants(output_dir, wanted)
+    if not reading.entries:
+        why = next(iter(reading.problems.values()), None)
         raise UserError(
             why
             or f"{output_dir}: no participant has scores. Run the participant level "
             "first: bids-recon BIDS_DIR OUTPUT_DIR participant",
             Status.NO_INPUT,
         )
-    blocks = comparable(entries)
+    blocks = comparable(reading.entries)
     tables = {name: make(blocks) for name, (make, _) in KINDS.items()}
     tables["group_ranks"] = rank_table(blocks, settings.seed)
     columns = {name: words for name, (_, words) in KINDS.items()}
@@ -73,9 +67,9 @@ def group_stage(settings: Settings) -> Path:
     text = latex(tables["group_scores"], tables["group_differences"])
     write_text(output_dir / "group_scores.tex", text)
     for suffix in ("metrics", "recon"):
-        collected = _collect(output_dir, suffix, wanted, problems)
-        write_text(output_dir / f"group_{suffix}.tsv", table_text(collected))
-    return _write_page(settings, wanted, blocks, tables, problems)
+        text = table_text(reading.collected(suffix))
+        write_text(output_dir / f"group_{suffix}.tsv", text)
+    return _write_page(settings, wanted, blocks, tables, reading)
 
 
 def _write_page(
@@ -83,11 +77,11 @@ def _write_page(
     wanted: list[str],
     blocks: list[Block],
     tables: Mapping[str, pd.DataFrame],
-    problems: Mapping[str, str],
+    reading: Reading,
 ) -> Path:
     output_dir = settings.output_dir
     folder, page = output_dir / "figures", output_dir / "group.html"
-    parts = page_parts(settings, folder, blocks, tables, problems)
+    parts = page_parts(settings, folder, blocks, tables, reading)
     for path, write in parts.items():
         write_whole(path, write)
     outputs = {"page": page, **{path.name: path for path in parts}}
@@ -112,28 +106,3 @@ def _dictionary(columns: Mapping[str, str], blocks: list[Block]) -> dict[str, ob
         for block in blocks
     }
     return described
-
-
-def _collect(
-    output_dir: Path, suffix: str, wanted: list[str], problems: Mapping[str, str]
-) -> pd.DataFrame:
-    """Put the tables of all participants below each other, as they are."""
-    parts = []
-    for path in sorted(output_dir.glob(f"sub-*/recon/sub-*_{suffix}.tsv")):
-        entities = entities_of(path)
-        metrics = path.name.replace(f"_{suffix}.tsv", "_metrics.tsv")
-        if not entities or (wanted and entities["sub"] not in wanted):
-            continue
-        if metrics in problems:
-            continue
-        sidecar = recon_sidecar(
-            path.with_name(path.name.replace(f"_{suffix}.tsv", "_recon.json"))
-        )
-        part = read_table(path, numeric=NUMBERS if suffix == "metrics" else ())
-        part = part.rename(columns={"task": "trial_task"})
-        part.insert(0, "recipe", str(sidecar["Recipe"]["name"]))
-        part.insert(0, "roi", entities["label"])
-        part.insert(0, "task", entities.get("task"))
-        part.insert(0, "subject", entities["sub"])
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
