@@ -24,7 +24,20 @@ def make_parser() -> Parser:
     parser.add_argument("seen_dir", type=absolute_path, metavar="SEEN_DIR")
     parser.add_argument("recon_dir", type=absolute_path, metavar="RECON_DIR")
     parser.add_argument(
-        "--profile", default="bids-recon", metavar="NAME", help="which metrics, and how"
+        "--profile",
+        metavar="NAME",
+        help="which metrics, and how (bids-recon; with --beside, those of its table)",
+    )
+    parser.add_argument(
+        "--beside",
+        type=absolute_path,
+        metavar="TSV",
+        help="a table of reconstructions of bids-recon, "
+        "OUTPUT_DIR/sub-*/recon/*_recon.tsv: score the same test images as it does, "
+        "and write the scores beside it, where the group level finds them",
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="what the other tool is called, with --beside"
     )
     parser.add_argument(
         "--weights-dir",
@@ -48,7 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     options = make_parser().parse_args(arguments)
-    text, notes = _score(options)
+    if ("beside" in options) != ("name" in options):
+        raise UserError(
+            "--beside and --name go together: where scores are to stand, and what the "
+            "other tool is called.",
+            Status.USAGE,
+        )
+    text, notes = (_score_beside if "beside" in options else _score)(options)
     sys.stdout.write(text)
     sys.stderr.write("".join(f"note: {note}\n" for note in notes))
     if "out" in options:
@@ -106,7 +125,7 @@ def _score(options: object) -> tuple[str, list[str]]:
     from bids_recon.evaluation.profiles import read_profile
     from bids_recon.evaluation.scores import Reconstructed, score
 
-    profile = read_profile(options.profile)
+    profile = read_profile(getattr(options, "profile", "bids-recon"))
     pairs = pairs_of(options.seen_dir, options.recon_dir)
     sides = []
     for paths in zip(*pairs, strict=True):
@@ -125,4 +144,33 @@ def _score(options: object) -> tuple[str, list[str]]:
     scored = score(recon, profile, options.seed, judge)
     sizes = [f"{side.shape[2]} x {side.shape[3]}" for side in sides]
     about = f"{len(pairs)} pictures, seen {sizes[0]}, reconstructed {sizes[1]}."
+    return table_text(scored.summary), [*scored.notes, about]
+
+
+def _score_beside(options: object) -> tuple[str, list[str]]:
+    from bids_recon.dataset.tables import table_text
+    from bids_recon.evaluation.judge import Judge
+    from bids_recon.stages.other_tool import read_beside, score_beside
+
+    name = options.name.strip()
+    if not name or not name.isprintable():
+        raise UserError(
+            f"--name {options.name!r}: expected a name that can be printed.",
+            Status.USAGE,
+        )
+    beside = read_beside(options.beside)
+    scored = score_beside(
+        options.seen_dir,
+        options.recon_dir,
+        beside,
+        name,
+        [options.profile] if "profile" in options else [],
+        Judge(getattr(options, "weights_dir", None)),
+        options.seed,
+    )
+    about = (
+        f"The scores stand in {beside.path('metrics', name)}, beside "
+        f"{beside.table.name}. bids-recon BIDS_DIR {beside.output_dir} group compares "
+        "them."
+    )
     return table_text(scored.summary), [*scored.notes, about]

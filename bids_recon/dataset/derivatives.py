@@ -46,6 +46,7 @@ PATTERNS = {
     "generator": _RECON + "_generator{extension|.safetensors}",
     "recon": _RECON + "_recon{extension|.tsv}",
     "pictures": _RECON + "_recon",
+    "seen": "sub-{subject}/recon/sub-{subject}[_task-{task}]_seen",
     "null": _RECON + "_null{extension|.npz}",
     "metrics": _RECON + "_metrics{extension|.tsv}",
     "decoder": _RECON + "_decoder{extension|.safetensors}",

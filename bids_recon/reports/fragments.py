@@ -47,6 +47,21 @@ def metric_words(name: str) -> tuple[str, str]:
     return f"Two-way identification, {network}", "higher"
 
 
+HEADLINES = ("two_way_identification", "pixel_correlation")
+
+
+def headline(metrics: Sequence[str]) -> str:
+    """Return the metric that sentences are about."""
+    identified = [name for name in metrics if name.endswith("two_way")]
+    return next((m for m in (*HEADLINES, *identified) if m in metrics), metrics[0])
+
+
+def headline_first(metrics: Sequence[str]) -> list[str]:
+    """Return metrics, each once, that which sentences are about before the others."""
+    first = [headline(metrics)] if metrics else []
+    return list(dict.fromkeys([*first, *metrics]))
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; cells are escaped."""
     head = "".join(f"<th>{escape(text)}</th>" for text in headers)
@@ -78,6 +93,14 @@ def bullet_list(lines: Iterable[str], kind: str = "") -> str:
     """Return a list; its lines are escaped."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<ul class="{escape(kind)}">{items}</ul>'
+
+
+def folded(title: str, note: str, html: str) -> str:
+    """Return what is seen when it is opened; the title and the note are escaped."""
+    return (
+        f"<details><summary>{escape(title)}</summary>"
+        f"{paragraph(note, 'caption')}{html}</details>"
+    )
 
 
 def number(value: float, digits: int = 3) -> str:

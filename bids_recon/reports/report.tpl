@@ -44,7 +44,37 @@ summary { cursor: pointer; font-weight: 600; }
 .sortable th[aria-sort=ascending]::after { content: " ▲"; }
 .sortable th[aria-sort=descending]::after { content: " ▼"; }
 .sortable input { font: inherit; padding: .2rem .5rem; margin: .3rem 0; max-width: 100%; width: 20rem; }
+.sortable th:focus-visible, .cards a:focus-visible { outline: 3px solid var(--accent); outline-offset: 1px; }
 .wide svg { max-width: none; height: auto; }
+object { width: 100%; height: 1.6em; display: block; }
+.controls { display: flex; flex-wrap: wrap; gap: .4rem 1rem; align-items: center; margin: .5rem 0; font-size: .92rem; }
+.controls input, .controls select, .controls button, dialog button { font: inherit; padding: .2rem .5rem; max-width: 100%; }
+.controls fieldset { border: 0; padding: 0; margin: 0; display: flex; flex-wrap: wrap; gap: .2rem .9rem; }
+.controls legend { float: left; margin-right: .6rem; }
+.cards { list-style: none; margin: .5rem 0; padding: 0; display: flex; flex-wrap: wrap; gap: .8rem; }
+.cards > li { border: 1px solid var(--line); border-radius: 4px; padding: .4rem; max-width: 100%; }
+.cards .title { font-size: .8rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+.strip { display: flex; flex-wrap: wrap; gap: .35rem; }
+.strip figure { margin: 0; width: var(--side); }
+.strip a { display: block; }
+.strip img { width: var(--side); height: var(--side); object-fit: contain; image-rendering: pixelated; background: var(--soft); display: block; }
+.strip .smooth { image-rendering: auto; }
+.strip figcaption { font-size: .72rem; line-height: 1.25; overflow-wrap: anywhere; }
+.strip .none { height: var(--side); display: grid; place-items: center; background: var(--soft); color: #5c636a; font-size: .72rem; }
+.cards .strip { --side: 88px; }
+.cards.narrow .title { max-width: calc(2 * 88px + .35rem); }
+dialog.large { width: min(72rem, 96vw); max-height: 96vh; border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem 1rem; color: inherit; }
+dialog.large::backdrop { background: rgb(0 0 0 / 55%); }
+dialog.large .strip { --side: min(20rem, 40vw); margin: .6rem 0; }
+dialog.large .strip.many { --side: min(11rem, 40vw); }
+dialog.large .bar { display: flex; gap: .5rem; align-items: baseline; flex-wrap: wrap; }
+dialog.large .bar strong { flex: 1 1 12rem; overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  main { padding: 0 .8rem 2rem; }
+  nav { position: static; padding: .5rem .8rem; }
+  dl { grid-template-columns: 1fr; }
+  dd { margin-bottom: .4rem; }
+}
 </style>
 </head>
 <body>
@@ -72,36 +102,7 @@ summary { cursor: pointer; font-weight: 600; }
 {% endfor %}
 </main>
 <script>
-for (const box of document.querySelectorAll(".sortable")) {
-  const body = box.querySelector("tbody"), heads = [...box.querySelectorAll("th")];
-  const filter = document.createElement("input");
-  filter.type = "search";
-  filter.placeholder = "Show rows that hold…";
-  filter.setAttribute("aria-label", filter.placeholder);
-  box.prepend(filter);
-  filter.addEventListener("input", () => {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of body.rows) {
-      const text = row.textContent.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
-    }
-  });
-  const value = (row, column) => {
-    const text = row.cells[column].textContent, number = parseFloat(text);
-    return isNaN(number) ? text : number;
-  };
-  heads.forEach((head, column) => head.addEventListener("click", () => {
-    const down = head.getAttribute("aria-sort") === "ascending";
-    heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const sign = down ? -1 : 1;
-    [...body.rows].sort((one, two) => {
-      const a = value(one, column), b = value(two, column);
-      if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
-      return sign * (typeof a === "number" ? a - b : a.localeCompare(b));
-    }).forEach((row) => body.append(row));
-  }));
-}
+{% include "page.js" %}
 </script>
 </body>
 </html>

@@ -105,6 +105,12 @@ def listing(
     return table
 
 
+def trial_keys(table: pd.DataFrame) -> pd.Series:
+    """Return what tells the trials of a listing apart, whichever recipe made it."""
+    columns = ["session", "task", "run", "onset", "stimulus"]
+    return table[columns].fillna("n/a").astype(str).agg("/".join, axis=1)
+
+
 def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     """Make the pictures of an analysis, if that was not done yet.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import combinations
 
 import numpy as np
@@ -15,9 +16,7 @@ from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.reports.fragments import number, paragraph, table
 from bids_recon.stages.decode.baselines import MEAN, RIDGE
 from bids_recon.stages.decode.stage import decoding_path
-from bids_recon.stages.generate.stage import recon_files
-
-KEYS = ("session", "task", "run", "onset", "stimulus")
+from bids_recon.stages.generate.stage import recon_files, trial_keys
 
 CONTROLS = ("no-edges", "random", "rewired", "complete")
 """Graphs that tell whether edges matter."""
@@ -99,11 +98,15 @@ def _with_interval(values: np.ndarray, own: np.ndarray) -> str:
 def _difference_words(difference: Difference | None) -> str:
     if difference is None or np.isnan(difference.mean):
         return ""
-    interval = f"{_short(difference.low)} to {_short(difference.high)}"
+    return interval_words(difference) + " *" * difference.is_told
+
+
+def interval_words(difference: Difference) -> str:
+    """Return a difference with its interval, where it has one."""
     if np.isnan(difference.low):
         return _short(difference.mean)
-    star = " *" if difference.is_told else ""
-    return f"{_short(difference.mean)} ({interval}){star}"
+    interval = f"{_short(difference.low)} to {_short(difference.high)}"
+    return f"{_short(difference.mean)} ({interval})"
 
 
 def _short(value: float) -> str:
@@ -112,20 +115,55 @@ def _short(value: float) -> str:
     )
 
 
-def comparison_words(plan: Plan, done: Sequence[Analysis]) -> str:
-    """Return the comparison of all recipes on the same regions, as HTML."""
-    text = ""
+@dataclass(frozen=True)
+class Compared:
+    """Recipes on the same regions, and what stands beside them.
+
+    Parameters
+    ----------
+    label : str
+        The regions.
+    entries : tuple of Entry
+        Those that have the same trials.
+    notes : tuple of str
+        Why others are left out.
+    """
+
+    label: str
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+    def difference(self, first: str, second: str, column: str) -> Difference | None:
+        """Return the paired difference of two recipes; None where they lack it."""
+        own = {entry.name: entry for entry in self.entries if entry.analysis}
+        if first not in own or second not in own or column not in COLUMNS:
+            return None
+        a, b = own[first], own[second]
+        return paired_difference(a.scores[column], b.scores[column], a.own)
+
+
+def compared_recipes(plan: Plan, done: Sequence[Analysis]) -> list[Compared]:
+    """Return the recipes of each set of regions, where there are several."""
+    found = []
     for label in dict.fromkeys(analysis.label for analysis in done):
         own = [analysis for analysis in done if analysis.label == label]
-        if len(own) < 2:
+        if len(own) > 1:
+            entries, notes = _entries(plan, own)
+            found.append(Compared(label, tuple(entries), tuple(notes)))
+    return found
+
+
+def comparison_words(compared: Sequence[Compared]) -> str:
+    """Return the comparison of all recipes on the same regions, as HTML."""
+    text = ""
+    for own in compared:
+        notes = "".join(paragraph(note) for note in own.notes)
+        if len([entry for entry in own.entries if entry.analysis]) < 2:
+            text += notes
             continue
-        entries, notes = _entries(plan, own)
-        if len([entry for entry in entries if entry.analysis]) < 2:
-            text += "".join(paragraph(note) for note in notes)
-            continue
-        text += f"<h3>Regions {label}</h3>" + _values(entries)
-        text += "".join(paragraph(line) for line in [*graph_verdicts(entries), *notes])
-        text += _pairs(entries)
+        text += f"<h3>Regions {escape(own.label)}</h3>" + _values(own.entries)
+        text += "".join(paragraph(line) for line in graph_verdicts(own.entries))
+        text += notes + _pairs(own.entries)
     return text
 
 
@@ -142,8 +180,7 @@ def _entries(plan: Plan, own: Sequence[Analysis]) -> tuple[list[Entry], list[str
             continue
         for name in ("mse", "two_way_identification"):
             listed[name] = pd.to_numeric(listed[name], errors="coerce")
-        keyed = listed[[*KEYS]].fillna("n/a").astype(str)
-        found = keyed.agg("/".join, axis=1)
+        found = trial_keys(listed)
         keys = found if keys is None else keys
         if set(found) != set(keys):
             notes.append(

@@ -24,7 +24,8 @@ from bids_recon.stages.connectivity.stage import read_relmat
 from bids_recon.stages.decode.maps import map_paths
 from bids_recon.stages.decode.stage import decoder_path, decoding_path
 from bids_recon.stages.generate.stage import recon_files
-from bids_recon.stages.report.comparison import comparison_words
+from bids_recon.stages.report.comparison import compared_recipes, comparison_words
+from bids_recon.stages.report.image_gallery import gallery_parts, seen_folder
 from bids_recon.stages.report.participant_figures import (
     figures_of,
     figures_of_connectivity,
@@ -41,6 +42,8 @@ from bids_recon.stages.report.participant_text import (
     words_of,
     words_of_decoders,
 )
+from bids_recon.stages.report.summary import summary_words
+from bids_recon.stages.report.times import note_times
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import reference_path, roi_path
 
@@ -77,6 +80,7 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome] = ()) -> Result:
         inputs=_inputs(plan, done),
         seed=settings.seed,
     )
+    note_times(plan, outcomes)
     drawn = parts_of(plan, done, problems, notes)
     parts = {path.name: path for path in drawn}
     if not work_is_there(plan):
@@ -88,7 +92,8 @@ def report_stage(plan: Plan, outcomes: Sequence[Outcome] = ()) -> Result:
         return Result(False)
     for path, write in drawn.items():
         write_whole(path, write)
-    remove_listed(folder, before.listed, parts.values())
+    for place in (folder, seen_folder(plan)):
+        remove_listed(place, before.listed, parts.values())
     _write_page(settings, plan.subject)
     sidecar.write(record, {"Description": f"Figures of {page.name}."}, [])
     return Result(True, reason)
@@ -98,8 +103,11 @@ def parts_of(
     plan: Plan, done: list[Analysis], problems: list[str], notes: list[str]
 ) -> dict[Path, Callable[[Path], None]]:
     """Return the parts of a participant's page: path -> how to write it."""
+    compared = compared_recipes(plan, done)
+    gallery, copies = gallery_parts(plan, done)
     words = {
-        "read_about": what_was_read(plan, notes),
+        "summary_about": summary_words(plan, done, compared, notes),
+        "read_about": what_was_read(plan),
         "settings_about": about(plan.settings),
         "cite_about": what_to_cite(plan),
         **{
@@ -109,11 +117,12 @@ def parts_of(
     }
     if problems:
         words["problems_about"] = bullet_list(problems, "failed")
-    compared = comparison_words(plan, done)
-    if compared:
-        words["compared_about"] = compared
+    if gallery:
+        words["gallery_about"] = gallery
+    if text := comparison_words(compared):
+        words["compared_about"] = text
     drawn = figures_of_data(plan, done) if done else figures_of_connectivity(plan)
-    parts = _paths(plan, words, drawn)
+    parts = {**copies, **_paths(plan, words, drawn)}
     for analysis in done:
         words = words_of(plan, analysis)
         parts |= _paths(plan, words, figures_of(plan, analysis), analysis)

@@ -12,7 +12,7 @@ from bids_recon.evaluation.scores import NUMBERS
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.reports.citations import citations
 from bids_recon.reports.fragments import (
-    bullet_list,
+    folded,
     pairs,
     paragraph,
     score_table,
@@ -23,10 +23,17 @@ from bids_recon.settings import Settings
 from bids_recon.stages.decode.stage import decoder_path
 from bids_recon.stages.generate.stage import recon_files
 from bids_recon.stages.report.comparison import decoding_words
+from bids_recon.stages.report.summary import section_of
+
+SPURIOUS_NOTE = (
+    "Identification among the true feature and those of all training images needs more "
+    "than the category. Where events name no categories, clusters of training images "
+    "stand in."
+)
 
 
-def what_was_read(plan: Plan, notes: list[str]) -> str:
-    """Return the table of runs, and what was noted on the way."""
+def what_was_read(plan: Plan) -> str:
+    """Return the table of runs."""
     rows = []
     for run in plan.runs:
         roles = run.trials["role"].value_counts().sort_index()
@@ -45,8 +52,7 @@ def what_was_read(plan: Plan, notes: list[str]) -> str:
         f"Runs: {len(plan.runs)}, in space {plan.space}. Distinct pictures: "
         f"{len(plan.pictures)}."
     )
-    text += table(headers, rows)
-    return text + (bullet_list(notes, "warning") if notes else "")
+    return text + table(headers, rows)
 
 
 def words_of(plan: Plan, analysis: Analysis) -> dict[str, str]:
@@ -67,7 +73,9 @@ def words_of(plan: Plan, analysis: Analysis) -> dict[str, str]:
         said = json.loads(
             files.metrics.with_suffix(".json").read_text(encoding="utf-8")
         )["Spurious"]
-        words["spurious"] = paragraph(said) + spurious_table(checks)
+        words["spurious"] = paragraph(said) + folded(
+            "The checks behind this", SPURIOUS_NOTE, spurious_table(checks)
+        )
     return words
 
 
@@ -84,17 +92,18 @@ def words_of_decoders(plan: Plan, analysis: Analysis) -> dict[str, str]:
     return {"heading": title + pairs(facts)}
 
 
+def heading(analysis: Analysis) -> str:
+    """Return the heading of an analysis, which the summary links to."""
+    words = escape(f"{analysis.recipe.name}, regions {analysis.label}")
+    return f'<h2 id="{section_of(analysis)}">{words}</h2>'
+
+
 def _heading(plan: Plan, analysis: Analysis) -> str:
     sidecar = json.loads(
         recon_files(plan, analysis).sidecar.read_text(encoding="utf-8")
     )
-    metrics = json.loads(
-        recon_files(plan, analysis)
-        .metrics.with_suffix(".json")
-        .read_text(encoding="utf-8")
-    )
     voxels = sorted(set(sidecar["NumberOfVoxels"].values()))
-    title = f"<h2>{analysis.desc}, regions {analysis.label}</h2>"
+    title = heading(analysis)
     facts = {
         "Method": analysis.recipe.description,
         "Split": sidecar["SplitDescription"],
@@ -114,20 +123,7 @@ def _heading(plan: Plan, analysis: Analysis) -> str:
         facts["Decoders"] = sidecar["ModelFrom"]
     if sidecar["BidsRecon"]["Weights"]:
         facts["Pretrained weights"] = ", ".join(sidecar["BidsRecon"]["Weights"])
-    text = title + pairs(facts)
-    if sidecar["Transductive"]:
-        text += paragraph(
-            "Transductive: the decoded features of each test trial were scaled by "
-            "those of all test trials.",
-            "warning",
-        )
-    if sidecar["SharesPictures"]:
-        text += paragraph(
-            "The pictures that were tested were also learned on, in other trials.",
-            "warning",
-        )
-    warnings = metrics["BidsRecon"]["Warnings"]
-    return text + (bullet_list(warnings, "warning") if warnings else "")
+    return title + pairs(facts)
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:

@@ -3,20 +3,9 @@
 import pandas as pd
 
 from bids_recon.evaluation.group import ALPHA, lowest_p_of_a_majority
-from bids_recon.reports.fragments import metric_words, number
+from bids_recon.reports.fragments import headline, metric_words, number
 from bids_recon.stages.report.group_level.rows import Block
 from bids_recon.stages.report.group_level.tables import is_lower_better
-
-HEADLINES = ("two_way_identification", "pixel_correlation")
-
-
-def headline(block: Block) -> str:
-    """Return the metric that sentences are about."""
-    identified = [name for name in block.metrics if name.endswith("two_way")]
-    for name in (*HEADLINES, *identified):
-        if name in block.metrics:
-            return name
-    return block.metrics[0]
 
 
 def answers(
@@ -26,7 +15,7 @@ def answers(
     ranks: pd.DataFrame,
 ) -> list[str]:
     """Return the sentences of one table: how good, which is better, for how many."""
-    metric = headline(block)
+    metric = headline(block.metrics)
     sentences = [_what(block)]
     own = scores[(scores["table"] == block.name) & (scores["metric"] == metric)]
     pairs = differences[

@@ -11,10 +11,16 @@ from bids_recon.dataset.descriptions import read_description
 from bids_recon.evaluation.published import published_beside
 from bids_recon.reports import group_figures
 from bids_recon.reports.citations import citations
-from bids_recon.reports.fragments import bullet_list, metric_words, number, paragraph
+from bids_recon.reports.fragments import (
+    bullet_list,
+    headline,
+    metric_words,
+    number,
+    paragraph,
+)
 from bids_recon.reports.fragments import table as html_table
 from bids_recon.settings import Settings
-from bids_recon.stages.report.group_level.answers import answers, headline, people
+from bids_recon.stages.report.group_level.answers import answers, people
 from bids_recon.stages.report.group_level.pictures import (
     participant_link,
     picture_grid,
@@ -147,7 +153,7 @@ def _difference_figures(
 ) -> tuple[str, dict[str, Figure]]:
     text, figures = "", {}
     for block in blocks:
-        metric = headline(block)
+        metric = headline(block.metrics)
         words, better = metric_words(metric)
         for kind, name in (("recipe", "Recipes"), ("roi", "Regions")):
             rows = table[
@@ -198,7 +204,7 @@ def _rank_figures(
 ) -> tuple[str, dict[str, Figure]]:
     text, figures = "", {}
     for block in blocks:
-        metric = headline(block)
+        metric = headline(block.metrics)
         rows = table[(table["table"] == block.name) & (table["metric"] == metric)]
         if rows.empty:
             continue
@@ -282,7 +288,7 @@ def _whole_table(scores: pd.DataFrame) -> str:
 def _participants(output_dir: Path, blocks: list[Block]) -> str:
     rows = ""
     for block in blocks:
-        metric = headline(block)
+        metric = headline(block.metrics)
         for entry in block.entries:
             if metric not in entry.pictures:
                 continue

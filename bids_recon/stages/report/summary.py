@@ -1,0 +1,247 @@
+"""What a participant's page says first: the data, the main number, warnings."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from urllib.parse import quote
+
+import pandas as pd
+
+from bids_recon.dataset.derivatives import camel_case
+from bids_recon.dataset.tables import read_table
+from bids_recon.evaluation.comparison import Difference
+from bids_recon.evaluation.scores import NUMBERS
+from bids_recon.plan.plan import Analysis, Plan
+from bids_recon.reports.fragments import (
+    bullet_list,
+    headline,
+    metric_words,
+    number,
+    pairs,
+    paragraph,
+)
+from bids_recon.stages.generate.stage import made_by, recon_files
+from bids_recon.stages.report.comparison import Compared, interval_words
+from bids_recon.stages.report.times import times_path
+
+HOW_SURE = (
+    "Intervals are over images: between which values the score would lie with other "
+    "images of the kind, in this participant. Differences are paired over the same "
+    "trials; where the interval of one holds 0, the two cannot be told apart. What "
+    "other people would give, the group's page says."
+)
+
+TRANSDUCTIVE = (
+    "Transductive: the decoded features of each test trial were scaled by those of all "
+    "test trials."
+)
+
+SHARES = "The images that were tested were also learned on, in other trials."
+
+EXPLAINED = {
+    "two_way_identification": "Two-way identification: how often a reconstruction is "
+    "more like the image that was seen than like another test image. 0.5 is chance, 1 "
+    "is always.",
+    "pixel_correlation": "Pixel correlation of a reconstruction with the image that "
+    "was seen: 1 is the same image. Chance is what another image's reconstruction "
+    "reaches.",
+}
+
+
+def summary_words(
+    plan: Plan, done: Sequence[Analysis], compared: Sequence[Compared], notes: list[str]
+) -> str:
+    """Return the summary as HTML."""
+    text = pairs(_facts(plan, done)) + _time(plan)
+    scores = {analysis.key: _scores(plan, analysis) for analysis in done}
+    metrics = [name for own in scores.values() for name in own.index]
+    if metrics:
+        metric = headline(metrics)
+        by_label = {own.label: own for own in compared}
+        groups = {analysis.label: {} for analysis in done}
+        for analysis in done:
+            if metric in scores[analysis.key].index:
+                row = scores[analysis.key].loc[metric]
+                groups[analysis.label][analysis.recipe.name] = row
+        groups = {label: rows for label, rows in groups.items() if rows}
+        text += "<h3>Which recipe is better, and how sure is that?</h3>"
+        text += bullet_list(
+            _verdict(label, rows, by_label.get(label)) for label, rows in groups.items()
+        )
+        text += paragraph(f"{EXPLAINED.get(metric, '')} {HOW_SURE}", "caption")
+        text += _table(done, groups, by_label)
+    elif done:
+        text += paragraph(
+            "None of these trials names an image that exists: nothing was scored."
+        )
+    lines = warnings_of(plan, done, notes)
+    if lines:
+        text += "<h3>What you should know</h3>" + bullet_list(lines, "warning")
+    return text
+
+
+def _facts(plan: Plan, done: Sequence[Analysis]) -> dict[str, str]:
+    trials = plan.own_trials
+    own = trials[trials["role"] == "trial"]
+    runs = [run.run.entities for run in plan.runs]
+    sessions = list(dict.fromkeys(r["session"] for r in runs if r.get("session")))
+    tasks = list(dict.fromkeys(str(r["task"]) for r in runs if r.get("task")))
+    data = [
+        f"task {', '.join(tasks)}" if tasks else "",
+        f"sessions {', '.join(map(str, sessions))}" if sessions else "",
+        _count(len(runs), "run"),
+        f"{_count(len(own), 'trial')} of {_count(own['stimulus'].nunique(), 'image')}",
+        f"space {plan.space}",
+    ]
+    facts = {
+        "Participant": f"sub-{plan.subject}",
+        "Data": ", ".join(piece for piece in data if piece),
+        "Preprocessing": ", ".join(made_by(plan)) or "not said",
+        "Recipes": ", ".join(dict.fromkeys(a.recipe.name for a in plan.analyses)),
+        "Regions": ", ".join(dict.fromkeys(a.label for a in plan.analyses)),
+    }
+    splits = dict.fromkeys(_sidecar(plan, a)["SplitDescription"] for a in done)
+    if splits:
+        facts["Split"] = " / ".join(splits)
+    return facts
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _sidecar(plan: Plan, analysis: Analysis) -> dict[str, object]:
+    return json.loads(recon_files(plan, analysis).sidecar.read_text(encoding="utf-8"))
+
+
+def _time(plan: Plan) -> str:
+    """Return the time taken, which stands in a file of its own; see ``times.py``."""
+    path = times_path(plan, ".html").relative_to(plan.settings.output_dir).as_posix()
+    return (
+        "<dl><dt>Time taken</dt><dd>"
+        f'<object type="text/html" data="{quote(path)}">see logs/</object></dd></dl>'
+    )
+
+
+def _scores(plan: Plan, analysis: Analysis) -> pd.DataFrame:
+    """Return the rows of the first profile, by metric, where they have a value."""
+    scores = read_table(recon_files(plan, analysis).metrics, numeric=NUMBERS)
+    first = scores["profile"].drop_duplicates().head(1)
+    known = scores["profile"].isin(first) & scores["value"].notna()
+    return scores[known].set_index("metric")
+
+
+def _verdict(
+    label: str, rows: Mapping[str, pd.Series], compared: Compared | None
+) -> str:
+    """Say which recipe is the best on some regions, and how sure that is."""
+    best = _best(rows)
+    words, better = metric_words(rows[best].name)
+    said = (
+        f"In {label}, {best} reaches {number(rows[best]['value'])} "
+        f"({_interval(rows[best])}) in {words[0].lower()}{words[1:]}; chance is "
+        f"{number(rows[best]['chance'])}, p = {_p(rows[best])}."
+    )
+    told, alike, apart = [], [], []
+    for other in rows:
+        if other == best:
+            continue
+        found = compared.difference(best, other, rows[best].name) if compared else None
+        if found is None:
+            apart.append(other)
+            continue
+        if better == "lower":
+            found = Difference(-found.mean, -found.high, -found.low)
+        if found.low > 0:
+            told.append(f"{other} by {interval_words(found)}")
+        else:
+            alike.append(f"{other}, ahead by {interval_words(found)}")
+    if told:
+        said += f" It is better than {'; '.join(told)}."
+    if alike:
+        said += f" It cannot be told from {'; '.join(alike)}."
+    if apart:
+        said += f" Not compared, because their trials are others: {', '.join(apart)}."
+    return said
+
+
+def _best(rows: Mapping[str, pd.Series]) -> str:
+    sign = -1 if metric_words(next(iter(rows.values())).name)[1] == "lower" else 1
+    return max(rows, key=lambda recipe: sign * rows[recipe]["value"])
+
+
+def _interval(row: pd.Series) -> str:
+    low, high = number(row["ci_low"]), number(row["ci_high"])
+    return "no interval" if low == "n/a" else f"95 % interval {low} to {high}"
+
+
+def _p(row: pd.Series) -> str:
+    return "n/a" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}"
+
+
+def _table(
+    done: Sequence[Analysis],
+    groups: Mapping[str, Mapping[str, pd.Series]],
+    by_label: Mapping[str, Compared],
+) -> str:
+    """Return a row for each recipe and set of regions, with links to their sections."""
+    lines = ""
+    for analysis in done:
+        rows = groups.get(analysis.label, {})
+        row = rows.get(analysis.recipe.name)
+        if row is None:
+            continue
+        best, behind = _best(rows), ""
+        if analysis.recipe.name != best and analysis.label in by_label:
+            found = by_label[analysis.label].difference(
+                analysis.recipe.name, best, row.name
+            )
+            behind = interval_words(found) if found else "n/a"
+        elif len(rows) > 1:
+            behind = "the best"
+        cells = [
+            f'<a href="#{section_of(analysis)}">{escape(analysis.recipe.name)}</a>',
+            escape(analysis.label),
+            number(row["value"]),
+            _interval(row).removeprefix("95 % interval "),
+            number(row["chance"]),
+            _p(row),
+            number(row["floor"]),
+            number(row["floor_retrieval"]),
+            behind,
+        ]
+        lines += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    words, better = metric_words(row.name)
+    heads = ("Recipe", "Regions", f"{words} {'↑' if better == 'higher' else '↓'}")
+    heads += ("95 % interval", "Chance", "p", "Mean image", "Nearest known image")
+    heads += ("Less the best, paired",)
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    return (
+        '<div class="sortable"><div class="wide"><table><thead><tr>'
+        f"{head}</tr></thead><tbody>{lines}</tbody></table></div></div>"
+    )
+
+
+def section_of(analysis: Analysis) -> str:
+    """Return the anchor of an analysis on the page."""
+    return f"{analysis.desc}-{camel_case(analysis.label)}"
+
+
+def warnings_of(plan: Plan, done: Sequence[Analysis], notes: list[str]) -> list[str]:
+    """Return all that a reader should know, each said once and of what it is true."""
+    whose: dict[str, list[str]] = {}
+    for analysis in done:
+        sidecar = _sidecar(plan, analysis)
+        path = recon_files(plan, analysis).metrics.with_suffix(".json")
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        lines = list(metrics["BidsRecon"]["Warnings"])
+        lines += [TRANSDUCTIVE] * sidecar["Transductive"]
+        lines += [SHARES] * sidecar["SharesPictures"]
+        for line in dict.fromkeys(lines):
+            name = f"{analysis.recipe.name} on {analysis.label}"
+            whose.setdefault(line, []).append(name)
+    said = list(notes)
+    for line, names in whose.items():
+        everywhere = len(names) == len(done)
+        said.append(line if everywhere else f"{', '.join(names)}: {line}")
+    return list(dict.fromkeys(said))
