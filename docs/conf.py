@@ -74,7 +74,7 @@ def add_sample_page(app, error):
         return
     made, sample = EXAMPLES / "output", Path(app.outdir) / "sample"
     shutil.rmtree(sample, ignore_errors=True)
-    parts = ("*.html", "**/figures/*.*", "sub-*/recon/**/*.png")
+    parts = ("*.html", "**/figures/*.*", "sub-*/recon/**/*.png", "logs/*_times.html")
     for path in (path for part in parts for path in made.glob(part)):
         target = sample / path.relative_to(made)
         target.parent.mkdir(parents=True, exist_ok=True)

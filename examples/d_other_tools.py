@@ -41,3 +41,27 @@ print("exit status", status)
 # pictures are scored as a paper did.
 
 main([str(seen), str(made), "--profile", "deeprecon"])
+
+# %%
+# To have the other tool in the tables and on the page of the group, point to a table of
+# reconstructions of ours: the same test images are scored, among the same candidates.
+# Do it for each participant.
+
+from bids_recon import cli
+
+output = folder / "output"
+options = ["--roi", "visual=V1+V2+V3", "--split", "kfold:4"]
+print(cli.main([str(dataset), str(output), "participant", *options]))
+for table in sorted(output.glob("sub-*/recon/*_desc-eigenimage_recon.tsv")):
+    main([str(seen), str(made), "--name", "Blur", "--beside", str(table)])
+print(cli.main([str(dataset), str(output), "group"]))
+
+# %%
+# The difference from our recipe is paired over test images; its interval is over
+# participants and images.
+
+import pandas as pd
+
+differences = pd.read_csv(output / "group_differences.tsv", sep="\t")
+shown = differences[differences["subject"] == "all"].set_index("metric")
+print(shown[["a", "b", "difference", "ci_low", "ci_high", "better"]].round(3))

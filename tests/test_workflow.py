@@ -66,14 +66,18 @@ group_scores.tsv
 logs/CITATION.bib
 logs/CITATION.md
 logs/sub-01.lock
+logs/sub-01_times.html
+logs/sub-01_times.tsv
 sub-01.html
 sub-01/figures/sub-01_report.json
 sub-01/figures/sub-01_task-digits_desc-cite_about.html
 sub-01/figures/sub-01_task-digits_desc-compared_about.html
+sub-01/figures/sub-01_task-digits_desc-gallery_about.html
 sub-01/figures/sub-01_task-digits_desc-quality_responses.svg
 sub-01/figures/sub-01_task-digits_desc-read_about.html
 sub-01/figures/sub-01_task-digits_desc-regions_mask.svg
 sub-01/figures/sub-01_task-digits_desc-settings_about.html
+sub-01/figures/sub-01_task-digits_desc-summary_about.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_decoding.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_heading.html
 sub-01/figures/sub-01_task-digits_label-visual_desc-eigenimage_maps.svg
@@ -157,9 +161,11 @@ def test_the_outputs_are_those_that_the_docs_list(finished):
     second = [name.replace("run-01", "run-02") for name in expected if "run-01" in name]
     assert sorted(listed) == sorted(expected + second)
     pictures = [name for name in names if name.endswith(".png")]
-    assert sum(name.startswith("sub-01/recon/") for name in pictures) == 2 * 24
+    made = [name for name in pictures if "_recon/" in name]
+    seen = [name for name in pictures if "_seen/seen-" in name]
+    assert (len(made), len(seen)) == (2 * 24, 24)
     assert sum(name.startswith("figures/desc-seenA") for name in pictures) == 8
-    assert len(pictures) == 2 * 24 + 8
+    assert len(pictures) == 2 * 24 + 24 + 8
     settings = [name for name in names if name.endswith("settings.yml")]
     assert len(settings) == 1
 
@@ -367,7 +373,7 @@ def test_stages_can_be_run_one_after_another(
     )
     assert status == 66
     assert "an earlier stage writes this" in said
-    for stage in ("responses", "rois", "decode", "generate", "evaluate"):
+    for stage in ("responses", "rois", "decode", "generate", "evaluate", "report"):
         status, said = run(
             *(small_dataset, output_dir, "participant", *options, "--stages", stage)
         )

@@ -227,11 +227,12 @@ class Gallery {
     const samples = Math.max(...columns.map((column) => row.made[column]?.images.length ?? 0));
     const strips = [...Array(samples).keys()].map((sample) => make("div", { className: columns.length > 2 ? "strip many" : "strip" },
       ...(sample === 0 ? [this.seen(row)] : []), ...this.figures(row, sample, plain)));
-    const heads = ["Score", ...columns.map((column) => this.data.columns[column].name)];
-    const lines = this.data.metrics.map((metric, place) => make("tr", {},
-      make("td", { textContent: `${metric.words} ${metric.better === "lower" ? "↓" : "↑"}` }),
-      ...columns.map((column) => {
-        const score = row.made[column]?.scores[place] ?? null;
+    const { metrics } = this.data;
+    const heads = ["Recipe", ...metrics.map((metric) => `${metric.words} ${metric.better === "lower" ? "↓" : "↑"}`)];
+    const lines = columns.filter((column) => row.made[column]).map((column) => make("tr", {},
+      make("td", { textContent: this.data.columns[column].name }),
+      ...metrics.map((_, place) => {
+        const score = row.made[column].scores[place] ?? null;
         return make("td", { textContent: score === null ? "n/a" : score.toFixed(3) });
       })));
     const table = make("table", {},

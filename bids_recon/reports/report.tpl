@@ -65,8 +65,8 @@ object { width: 100%; height: 1.6em; display: block; }
 .cards.narrow .title { max-width: calc(2 * 88px + .35rem); }
 dialog.large { width: min(72rem, 96vw); max-height: 96vh; border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem 1rem; color: inherit; }
 dialog.large::backdrop { background: rgb(0 0 0 / 55%); }
-dialog.large .strip { --side: min(20rem, 40vw); margin: .6rem 0; }
-dialog.large .strip.many { --side: min(11rem, 40vw); }
+dialog.large .strip { --side: min(20rem, 36vw); margin: .6rem 0; }
+dialog.large .strip.many { --side: min(11rem, 36vw); }
 dialog.large .bar { display: flex; gap: .5rem; align-items: baseline; flex-wrap: wrap; }
 dialog.large .bar strong { flex: 1 1 12rem; overflow-wrap: anywhere; }
 @media (max-width: 40rem) {

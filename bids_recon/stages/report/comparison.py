@@ -101,18 +101,25 @@ def _difference_words(difference: Difference | None) -> str:
     return interval_words(difference) + " *" * difference.is_told
 
 
-def interval_words(difference: Difference) -> str:
-    """Return a difference with its interval, where it has one."""
+def interval_words(difference: Difference, words: str = "") -> str:
+    """Return a difference with its interval, where it has one, and words before it."""
     if np.isnan(difference.low):
         return _short(difference.mean)
     interval = f"{_short(difference.low)} to {_short(difference.high)}"
+    if words:
+        return f"{_short(difference.mean)}, {words}{interval}"
     return f"{_short(difference.mean)} ({interval})"
 
 
 def _short(value: float) -> str:
-    return (
-        f"{value:.3g}" if abs(value) >= 100 or 0 < abs(value) < 0.01 else number(value)
-    )
+    """Return a number with three digits; what rounding in tables left is 0.
+
+    >>> _short(-2.5e-8), _short(0.00012), _short(-0.0083), _short(12345.6)
+    ('0.000', '0.00012', '-0.008', '1.23e+04')
+    """
+    if abs(value) < 1e-6:
+        return "0.000"
+    return f"{value:.3g}" if abs(value) >= 100 or abs(value) < 0.001 else number(value)
 
 
 @dataclass(frozen=True)
@@ -278,6 +285,8 @@ def _pairs(entries: Sequence[Entry]) -> str:
         ]
         for first, second in pairs
     ]
+    # The mean prediction has no images, and recipes may decode other features.
+    rows = [row for row in rows if any(row[1:])]
     return table(("Difference", *(words for words, _ in COLUMNS.values())), rows)
 
 

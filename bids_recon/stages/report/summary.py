@@ -27,8 +27,10 @@ from bids_recon.stages.report.times import times_path
 HOW_SURE = (
     "Intervals are over images: between which values the score would lie with other "
     "images of the kind, in this participant. Differences are paired over the same "
-    "trials; where the interval of one holds 0, the two cannot be told apart. What "
-    "other people would give, the group's page says."
+    "trials; where the interval of one holds 0, the two cannot be told apart. Mean and "
+    "nearest known image: what the mean of the training images scores in place of a "
+    "reconstruction, and the training image with the nearest features. What other "
+    "people would give, the group's page says."
 )
 
 TRANSDUCTIVE = (
@@ -66,7 +68,7 @@ def summary_words(
         groups = {label: rows for label, rows in groups.items() if rows}
         text += "<h3>Which recipe is better, and how sure is that?</h3>"
         text += bullet_list(
-            _verdict(label, rows, by_label.get(label)) for label, rows in groups.items()
+            verdict(label, rows, by_label.get(label)) for label, rows in groups.items()
         )
         text += paragraph(f"{EXPLAINED.get(metric, '')} {HOW_SURE}", "caption")
         text += _table(done, groups, by_label)
@@ -131,38 +133,46 @@ def _scores(plan: Plan, analysis: Analysis) -> pd.DataFrame:
     return scores[known].set_index("metric")
 
 
-def _verdict(
+def verdict(
     label: str, rows: Mapping[str, pd.Series], compared: Compared | None
 ) -> str:
     """Say which recipe is the best on some regions, and how sure that is."""
     best = _best(rows)
-    words, better = metric_words(rows[best].name)
-    said = (
-        f"In {label}, {best} reaches {number(rows[best]['value'])} "
-        f"({_interval(rows[best])}) in {words[0].lower()}{words[1:]}; chance is "
-        f"{number(rows[best]['chance'])}, p = {_p(rows[best])}."
+    row = rows[best]
+    words, better = metric_words(row.name)
+    score = (
+        f"{words[0].lower()}{words[1:]} {number(row['value'])} ({_interval(row)}; "
+        f"chance {number(row['chance'])}, p = {_p(row)})"
     )
+    if len(rows) == 1:
+        return f"In {label}, {best} reaches {score}."
     told, alike, apart = [], [], []
     for other in rows:
         if other == best:
             continue
-        found = compared.difference(best, other, rows[best].name) if compared else None
+        found = compared.difference(best, other, row.name) if compared else None
         if found is None:
             apart.append(other)
             continue
         if better == "lower":
             found = Difference(-found.mean, -found.high, -found.low)
-        if found.low > 0:
-            told.append(f"{other} by {interval_words(found)}")
-        else:
-            alike.append(f"{other}, ahead by {interval_words(found)}")
-    if told:
-        said += f" It is better than {'; '.join(told)}."
+        ahead = f"{other} (by {interval_words(found, '95 % interval ')})"
+        (told if found.low > 0 else alike).append(ahead)
     if alike:
-        said += f" It cannot be told from {'; '.join(alike)}."
+        said = f"In {label}, {best} scores best, with {score}, but it cannot be "
+        said += f"told from {_listed(alike)}."
+        said += f" It is better than {_listed(told)}." if told else ""
+    elif told:
+        said = f"In {label}, {best} is better than {_listed(told)}. It reaches {score}."
+    else:
+        said = f"In {label}, {best} scores best, with {score}."
     if apart:
-        said += f" Not compared, because their trials are others: {', '.join(apart)}."
+        said += f" Not compared, because its trials are others: {_listed(apart)}."
     return said
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _best(rows: Mapping[str, pd.Series]) -> str:
@@ -186,8 +196,12 @@ def _table(
 ) -> str:
     """Return a row for each recipe and set of regions, with links to their sections."""
     lines = ""
-    for analysis in done:
-        rows = groups.get(analysis.label, {})
+    labels = list(groups)
+    for analysis in sorted(
+        (own for own in done if own.label in labels),
+        key=lambda a: labels.index(a.label),
+    ):
+        rows = groups[analysis.label]
         row = rows.get(analysis.recipe.name)
         if row is None:
             continue
