@@ -13,7 +13,7 @@ from bids_recon.engine import Outcome
 from bids_recon.reports.gallery import N_STATIC, Gallery, Made, Row, gallery_html
 from bids_recon.reports.page import write_page
 from bids_recon.stages.report.comparison import Compared, Entry
-from bids_recon.stages.report.summary import verdict
+from bids_recon.stages.report.summary import sentence
 from bids_recon.stages.report.times import note_times
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&#.png'
@@ -84,12 +84,12 @@ class TestSummary:
             )
             for name, v in scores.items()
         }
-        assert words in verdict("V1", rows, Compared("V1", entries, ()))
+        assert words in sentence("V1", rows, Compared("V1", entries, ()))
 
     def test_one_recipe_is_compared_with_nothing(self):
         row = {"value": 0.9, "ci_low": 0.8, "ci_high": 1, "chance": 0.5}
         row = pd.Series({**row, "p_value": 0.001}, name="two_way_identification")
-        assert verdict("V1", {"alpha": row}, None) == (
+        assert sentence("V1", {"alpha": row}, None) == (
             "In V1, alpha reaches two-way identification 0.900 (95 % interval 0.800 to "
             "1.000; chance 0.500, p = 0.001)."
         )

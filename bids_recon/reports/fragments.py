@@ -110,6 +110,17 @@ def number(value: float, digits: int = 3) -> str:
     return f"{float(value):.{digits}f}"
 
 
+def short(value: float) -> str:
+    """Return a number with three digits; what rounding in tables left is 0.
+
+    >>> short(-2.5e-8), short(0.00012), short(-0.0083), short(12345.6)
+    ('0.000', '0.00012', '-0.008', '1.23e+04')
+    """
+    if abs(value) < 1e-6:
+        return "0.000"
+    return f"{value:.3g}" if abs(value) >= 100 or abs(value) < 0.001 else number(value)
+
+
 def score_table(scores: pd.DataFrame) -> str:
     """Return the scores of one analysis, with chance, intervals and floors."""
     rows = []

@@ -74,6 +74,7 @@ dialog.large .bar strong { flex: 1 1 12rem; overflow-wrap: anywhere; }
   nav { position: static; padding: .5rem .8rem; }
   dl { grid-template-columns: 1fr; }
   dd { margin-bottom: .4rem; }
+  .wide > svg { width: 36rem; }
 }
 </style>
 </head>

@@ -13,7 +13,7 @@ from bids_recon.evaluation.chance import bootstrap_interval
 from bids_recon.evaluation.comparison import Difference, paired_difference
 from bids_recon.plan.methods import graph_of
 from bids_recon.plan.plan import Analysis, Plan
-from bids_recon.reports.fragments import number, paragraph, table
+from bids_recon.reports.fragments import paragraph, short, table
 from bids_recon.stages.decode.baselines import MEAN, RIDGE
 from bids_recon.stages.decode.stage import decoding_path
 from bids_recon.stages.generate.stage import recon_files, trial_keys
@@ -91,8 +91,8 @@ def _with_interval(values: np.ndarray, own: np.ndarray) -> str:
     if not known.any():
         return "n/a"
     low, high = bootstrap_interval(values, own, np.random.default_rng(0))
-    mean = _short(values[known].mean())
-    return mean if np.isnan(low) else f"{mean} ({_short(low)} to {_short(high)})"
+    mean = short(values[known].mean())
+    return mean if np.isnan(low) else f"{mean} ({short(low)} to {short(high)})"
 
 
 def _difference_words(difference: Difference | None) -> str:
@@ -101,25 +101,12 @@ def _difference_words(difference: Difference | None) -> str:
     return interval_words(difference) + " *" * difference.is_told
 
 
-def interval_words(difference: Difference, words: str = "") -> str:
-    """Return a difference with its interval, where it has one, and words before it."""
+def interval_words(difference: Difference) -> str:
+    """Return a difference with its interval, where it has one."""
     if np.isnan(difference.low):
-        return _short(difference.mean)
-    interval = f"{_short(difference.low)} to {_short(difference.high)}"
-    if words:
-        return f"{_short(difference.mean)}, {words}{interval}"
-    return f"{_short(difference.mean)} ({interval})"
-
-
-def _short(value: float) -> str:
-    """Return a number with three digits; what rounding in tables left is 0.
-
-    >>> _short(-2.5e-8), _short(0.00012), _short(-0.0083), _short(12345.6)
-    ('0.000', '0.00012', '-0.008', '1.23e+04')
-    """
-    if abs(value) < 1e-6:
-        return "0.000"
-    return f"{value:.3g}" if abs(value) >= 100 or abs(value) < 0.001 else number(value)
+        return short(difference.mean)
+    interval = f"{short(difference.low)} to {short(difference.high)}"
+    return f"{short(difference.mean)} ({interval})"
 
 
 @dataclass(frozen=True)
@@ -311,8 +298,8 @@ def _verdict(entry: Entry, other: Entry, control: str) -> str:
     if not np.isfinite(entry.scores[column]).any():
         column = "mse"
     found = paired_difference(entry.scores[column], other.scores[column], entry.own)
-    interval = f"{_short(found.low)} to {_short(found.high)}"
-    size = f"difference of the error {_short(found.mean)}, 95 % interval {interval}"
+    interval = f"{short(found.low)} to {short(found.high)}"
+    size = f"difference of the error {short(found.mean)}, 95 % interval {interval}"
     name = f"The graph of {entry.name}"
     if not found.is_told:
         return f"{name} makes no difference that can be told from {control}: {size}."

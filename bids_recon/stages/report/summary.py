@@ -9,7 +9,6 @@ import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.tables import read_table
-from bids_recon.evaluation.comparison import Difference
 from bids_recon.evaluation.scores import NUMBERS
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.reports.fragments import (
@@ -20,6 +19,7 @@ from bids_recon.reports.fragments import (
     pairs,
     paragraph,
 )
+from bids_recon.reports.verdict import EXPLAINED, Ahead, listed, verdict
 from bids_recon.stages.generate.stage import made_by, recon_files
 from bids_recon.stages.report.comparison import Compared, interval_words
 from bids_recon.stages.report.times import times_path
@@ -40,15 +40,6 @@ TRANSDUCTIVE = (
 
 SHARES = "The images that were tested were also learned on, in other trials."
 
-EXPLAINED = {
-    "two_way_identification": "Two-way identification: how often a reconstruction is "
-    "more like the image that was seen than like another test image. 0.5 is chance, 1 "
-    "is always.",
-    "pixel_correlation": "Pixel correlation of a reconstruction with the image that "
-    "was seen: 1 is the same image. Chance is what another image's reconstruction "
-    "reaches.",
-}
-
 
 def summary_words(
     plan: Plan, done: Sequence[Analysis], compared: Sequence[Compared], notes: list[str]
@@ -68,7 +59,7 @@ def summary_words(
         groups = {label: rows for label, rows in groups.items() if rows}
         text += "<h3>Which recipe is better, and how sure is that?</h3>"
         text += bullet_list(
-            verdict(label, rows, by_label.get(label)) for label, rows in groups.items()
+            sentence(label, rows, by_label.get(label)) for label, rows in groups.items()
         )
         text += paragraph(f"{EXPLAINED.get(metric, '')} {HOW_SURE}", "caption")
         text += _table(done, groups, by_label)
@@ -133,10 +124,20 @@ def _scores(plan: Plan, analysis: Analysis) -> pd.DataFrame:
     return scores[known].set_index("metric")
 
 
-def verdict(
+def sentence(
     label: str, rows: Mapping[str, pd.Series], compared: Compared | None
 ) -> str:
-    """Say which recipe is the best on some regions, and how sure that is."""
+    """Say which recipe is the best on some regions, and how sure that is.
+
+    Parameters
+    ----------
+    label : str
+        The regions.
+    rows : mapping of str to Series
+        What the table of metrics says of each recipe; all of one metric.
+    compared : Compared or None
+        Where there are several recipes.
+    """
     best = _best(rows)
     row = rows[best]
     words, better = metric_words(row.name)
@@ -144,35 +145,21 @@ def verdict(
         f"{words[0].lower()}{words[1:]} {number(row['value'])} ({_interval(row)}; "
         f"chance {number(row['chance'])}, p = {_p(row)})"
     )
-    if len(rows) == 1:
-        return f"In {label}, {best} reaches {score}."
-    told, alike, apart = [], [], []
+    others, apart = [], []
     for other in rows:
         if other == best:
             continue
         found = compared.difference(best, other, row.name) if compared else None
         if found is None:
             apart.append(other)
-            continue
-        if better == "lower":
-            found = Difference(-found.mean, -found.high, -found.low)
-        ahead = f"{other} (by {interval_words(found, '95 % interval ')})"
-        (told if found.low > 0 else alike).append(ahead)
-    if alike:
-        said = f"In {label}, {best} scores best, with {score}, but it cannot be "
-        said += f"told from {_listed(alike)}."
-        said += f" It is better than {_listed(told)}." if told else ""
-    elif told:
-        said = f"In {label}, {best} is better than {_listed(told)}. It reaches {score}."
-    else:
-        said = f"In {label}, {best} scores best, with {score}."
+        elif better == "higher":
+            others.append(Ahead(other, found.mean, found.low, found.high))
+        else:
+            others.append(Ahead(other, -found.mean, -found.high, -found.low))
+    said = verdict(label, best, score, others)
     if apart:
-        said += f" Not compared, because its trials are others: {_listed(apart)}."
+        said += f" Not compared, because its trials are others: {listed(apart)}."
     return said
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _best(rows: Mapping[str, pd.Series]) -> str:

@@ -4,6 +4,7 @@ import pandas as pd
 
 from bids_recon.evaluation.group import ALPHA, lowest_p_of_a_majority
 from bids_recon.reports.fragments import headline, metric_words, number
+from bids_recon.reports.verdict import Ahead, verdict
 from bids_recon.stages.report.group_level.rows import Block
 from bids_recon.stages.report.group_level.tables import is_lower_better
 
@@ -13,10 +14,9 @@ def answers(
     scores: pd.DataFrame,
     differences: pd.DataFrame,
     ranks: pd.DataFrame,
-) -> list[str]:
-    """Return the sentences of one table: how good, which is better, for how many."""
+) -> dict[str, list[str]]:
+    """Return what one table says: question -> sentences."""
     metric = headline(block.metrics)
-    sentences = [_what(block)]
     own = scores[(scores["table"] == block.name) & (scores["metric"] == metric)]
     pairs = differences[
         (differences["table"] == block.name)
@@ -24,21 +24,34 @@ def answers(
         & (differences["subject"] == "all")
     ]
     order = ranks[(ranks["table"] == block.name) & (ranks["metric"] == metric)]
-    for roi in block.rois:
-        rows = own[own["roi"] == roi]
-        if len(rows):
-            sentences.append(_best(rows, pairs, order[order["roi"] == roi], roi))
-    by_region = pairs[pairs["compared"] == "roi"]
-    sentences += [_region(row) for row in by_region.to_dict("records")]
     best = own.sort_values("mean", ascending=is_lower_better(metric))
-    sentences += _for_how_many(best.drop_duplicates("roi").sort_values("roi"))
+    # Other recipes are drawn below; so many sentences would not be read.
+    regions = pairs[
+        pairs["compared"].eq("roi") & pairs["within"].isin(best["recipe"][:1])
+    ]
+    return {
+        "Which recipe is better, and how sure is that?": [
+            _best(rows, pairs, order[order["roi"] == roi], roi)
+            for roi in block.rois
+            if len(rows := own[own["roi"] == roi])
+        ],
+        "Which regions are better?": [
+            _region(row) for row in regions.to_dict("records")
+        ],
+        "In how many people?": _for_how_many(
+            best.drop_duplicates("roi").sort_values("roi")
+        ),
+    }
+
+
+def others_words(block: Block) -> list[str]:
+    """Return what a reader must know of other tools, if there are any."""
     others = sorted({entry.recipe for entry in block.entries if entry.other_tool})
-    if others:
-        sentences.append(
-            f"{', '.join(others)}: scored by bids-recon-score on the same test images. "
-            "What it was trained on, and on which preprocessing, is not known here."
-        )
-    return sentences
+    return [
+        f"{name}: scored by bids-recon-score on the same test images. What it was "
+        "trained on, and on which preprocessing, is not known here."
+        for name in others
+    ]
 
 
 def people(n: int) -> str:
@@ -50,7 +63,8 @@ def people(n: int) -> str:
     return "1 participant" if n == 1 else f"{n} participants"
 
 
-def _what(block: Block) -> str:
+def what_it_is(block: Block) -> str:
+    """Say what the scores of a table share."""
     terms = block.terms
     return (
         f"Table {block.name}: {people(len(block.subjects))}, task {terms.task}, "
@@ -72,33 +86,27 @@ def _best(
         rows = rows.set_index("recipe").loc[order.sort_values("rank")["recipe"]]
         rows = rows.reset_index()
     best = rows.iloc[0]
-    said = (
-        f"In {roi}, {best['recipe']} reaches {number(best['mean'])} "
-        f"({_interval(best)}) in {words[0].lower()}{words[1:]}; chance is "
-        f"{number(best['chance'])}."
+    score = (
+        f"{words[0].lower()}{words[1:]} {number(best['mean'])} ({_interval(best)}; "
+        f"chance {number(best['chance'])})"
     )
-    if len(rows) < 2:
-        return said
-    second = rows.iloc[1]["recipe"]
-    a, b = sorted((best["recipe"], second))
-    own = pairs[(pairs["a"] == a) & (pairs["b"] == b) & (pairs["within"] == roi)]
-    if len(own):
-        row = _first_minus_second(own.iloc[0], best["recipe"], better)
-        found = f"{number(row['difference'])} ({_interval(row)})"
-        if row["better"] == "neither":
-            said += (
-                f" It cannot be told from {second}, from which it differs by {found}."
-            )
-        else:
-            than = "better" if row["difference"] > 0 else "worse"
-            said += f" It is {than} than {second} by {found}."
+    own = pairs[pairs["compared"].eq("recipe") & pairs["within"].eq(roi)]
+    others = []
+    for pair in own.to_dict("records"):
+        if best["recipe"] in (pair["a"], pair["b"]):
+            row = _first_minus_second(pair, best["recipe"], better)
+            name = pair["b"] if pair["a"] == best["recipe"] else pair["a"]
+            others.append(Ahead(name, row["difference"], row["ci_low"], row["ci_high"]))
+    said = verdict(roi, best["recipe"], score, others)
     chance = order.loc[order["recipe"] == best["recipe"], "p_best"]
     if len(chance):
-        said += f" It is the best in {chance.iloc[0]:.0%} of the bootstrap's draws."
+        said += f" It comes first in {chance.iloc[0]:.0%} of resamplings."
     return said
 
 
-def _first_minus_second(row: pd.Series, best: str, better: str) -> dict[str, object]:
+def _first_minus_second(
+    row: dict[str, object], best: str, better: str
+) -> dict[str, object]:
     """Return a difference so that it is above 0 where the best has better scores."""
     sign = (1 if row["a"] == best else -1) * (1 if better == "higher" else -1)
     ends = sorted(sign * row[name] for name in ("ci_low", "ci_high"))
@@ -119,18 +127,23 @@ def _interval(row: pd.Series | dict[str, object]) -> str:
 
 def _region(row: dict[str, object]) -> str:
     words = metric_words(str(row["metric"]))[0]
-    pair = f"{row['a']} minus {row['b']} is {number(row['difference'])}"
-    said = f"With {row['within']}, {words[0].lower()}{words[1:]} of {pair} "
-    said += f"({_interval(row)}): "
+    found = (
+        f"{row['a']} minus {row['b']} is {number(row['difference'])} in "
+        f"{words[0].lower()}{words[1:]} ({_interval(row)})."
+    )
     if row["better"] == "neither":
-        return said + "the regions cannot be told apart."
-    return said + f"{row[str(row['better'])]} is better."
+        said = f"{row['a']} and {row['b']} cannot be told apart"
+    else:
+        better, worse = ("a", "b") if row["better"] == "a" else ("b", "a")
+        said = f"{row[better]} is better than {row[worse]}"
+    return f"With {row['within']}, {said}: {found}"
 
 
 def _over_people(row: dict[str, object]) -> str:
     if pd.isna(row["p_global"]):
         return ""
-    said = f" That nobody shows it has p = {row['p_global']:.2g} (minimum statistic)"
+    said = " A test that nobody shows it gives "
+    said += f"p = {row['p_global']:.2g} (minimum statistic)"
     if pd.isna(row["prevalence_bound"]):
         return f"{said}."
     return (

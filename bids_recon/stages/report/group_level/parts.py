@@ -19,8 +19,14 @@ from bids_recon.reports.fragments import (
     paragraph,
 )
 from bids_recon.reports.fragments import table as html_table
+from bids_recon.reports.verdict import EXPLAINED
 from bids_recon.settings import Settings
-from bids_recon.stages.report.group_level.answers import answers, people
+from bids_recon.stages.report.group_level.answers import (
+    answers,
+    others_words,
+    people,
+    what_it_is,
+)
 from bids_recon.stages.report.group_level.pictures import (
     participant_link,
     picture_grid,
@@ -28,6 +34,13 @@ from bids_recon.stages.report.group_level.pictures import (
 )
 from bids_recon.stages.report.group_level.reading import Reading
 from bids_recon.stages.report.group_level.rows import Block, what_differs
+
+HOW_SURE = (
+    "Is better than: the 95 % interval of the paired difference leaves 0 out. Cannot "
+    "be told from: it does not, whatever the means are. Resamplings are draws of "
+    "participants and images; of few participants they are too sure, so that the "
+    "interval counts where the two disagree."
+)
 
 MOST_PAIRS = 12
 """Of more differences than these, those of the best alone are drawn."""
@@ -108,7 +121,16 @@ def _answers(blocks: list[Block], tables: Mapping[str, pd.DataFrame]) -> str:
                 for name in ("group_scores", "group_differences", "group_ranks")
             ),
         )
-        text += _title(block, blocks) + bullet_list(said)
+        text += _title(block, blocks) + paragraph(what_it_is(block))
+        for question, sentences in said.items():
+            if sentences:
+                text += f"<h3>{escape(question)}</h3>" + bullet_list(sentences)
+                if question == next(iter(said)):
+                    metric = headline(block.metrics)
+                    note = f"{EXPLAINED.get(metric, '')} {HOW_SURE}"
+                    text += paragraph(note, "caption")
+        others = others_words(block)
+        text += bullet_list(others, "warning") if others else ""
     apart = what_differs(blocks)
     return text + (bullet_list(apart, "warning") if apart else "")
 
