@@ -75,6 +75,7 @@ dialog.large .bar strong { flex: 1 1 12rem; overflow-wrap: anywhere; }
   dl { grid-template-columns: 1fr; }
   dd { margin-bottom: .4rem; }
   .wide > svg { width: 36rem; }
+  object { height: 4.8em; }
 }
 </style>
 </head>

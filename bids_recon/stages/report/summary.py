@@ -9,6 +9,7 @@ import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case
 from bids_recon.dataset.tables import read_table
+from bids_recon.evaluation.group import ALPHA
 from bids_recon.evaluation.scores import NUMBERS
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.reports.fragments import (
@@ -32,6 +33,9 @@ HOW_SURE = (
     "reconstruction, and the training image with the nearest features. What other "
     "people would give, the group's page says."
 )
+
+FEW_IMAGES = 10
+"""Intervals over fewer images than these are told to be too narrow."""
 
 TRANSDUCTIVE = (
     "Transductive: the decoded features of each test trial were scaled by those of all "
@@ -63,6 +67,15 @@ def summary_words(
         )
         text += paragraph(f"{EXPLAINED.get(metric, '')} {HOW_SURE}", "caption")
         text += _table(done, groups, by_label)
+        few = int(
+            min(row["n_pictures"] for own in groups.values() for row in own.values())
+        )
+        if few < FEW_IMAGES:
+            text += paragraph(
+                f"With {few} images only, intervals are narrower than they should be: "
+                "those of 5 hold the truth in about 84 % of cases, of 10 in 90 %.",
+                "warning",
+            )
     elif done:
         text += paragraph(
             "None of these trials names an image that exists: nothing was scored."
@@ -143,7 +156,7 @@ def sentence(
     words, better = metric_words(row.name)
     score = (
         f"{words[0].lower()}{words[1:]} {number(row['value'])} ({_interval(row)}; "
-        f"chance {number(row['chance'])}, p = {_p(row)})"
+        f"chance {number(row['chance'])}, p = {_p(row)}{_not_above(row)})"
     )
     others, apart = [], []
     for other in rows:
@@ -174,6 +187,10 @@ def _interval(row: pd.Series) -> str:
 
 def _p(row: pd.Series) -> str:
     return "n/a" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}"
+
+
+def _not_above(row: pd.Series) -> str:
+    return ": not above chance" * bool(row["p_value"] >= ALPHA)
 
 
 def _table(
