@@ -135,6 +135,7 @@ def pair_scores(
     reconstructed: np.ndarray,
     own: np.ndarray,
     blocks: list[np.ndarray],
+    of_all_pairs: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return the score of every pair that permutations can bring together.
 
@@ -150,6 +151,9 @@ def pair_scores(
         The picture that each is of.
     blocks : list of arrays
         Which pictures take each other's place.
+    of_all_pairs : callable, optional
+        The same metric of (n_pictures, 3, H, W) and (n, 3, H, W), to (n, n_pictures);
+        not needed without blocks.
 
     Returns
     -------
@@ -159,9 +163,8 @@ def pair_scores(
     result = np.full((len(own), len(seen)), np.nan)
     for block in blocks:
         rows = np.flatnonzero(np.isin(own, block))
-        for picture in block:
-            pairs = np.broadcast_to(seen[picture], reconstructed[rows].shape)
-            result[rows, picture] = metric(pairs, reconstructed[rows])
+        scores = of_all_pairs(seen[block], reconstructed[rows])
+        result[np.ix_(rows, block)] = scores
     alone = np.isnan(result[np.arange(len(own)), own])
     if alone.any():
         rows = np.flatnonzero(alone)

@@ -90,11 +90,7 @@ def ssim(
     ----------
     Wang et al. (2004), IEEE Transactions on Image Processing 13, 600-612.
     """
-    weights = np.full(3, 1 / 3) if grey == "mean" else np.array(LUMA)
-    pair = [
-        np.tensordot(np.asarray(part, dtype=np.float64), weights, axes=(1, 0))
-        for part in (seen, reconstructed)
-    ]
+    pair = [greys(part, grey) for part in (seen, reconstructed)]
     side = min(pair[0].shape[1:])
     if side < (3 if regime == "uniform" else GAUSSIAN_WINDOW):
         return np.full(len(seen), np.nan)
@@ -113,6 +109,12 @@ def ssim(
     )
 
 
+def greys(pictures: np.ndarray, how: str) -> np.ndarray:
+    """Return pictures (n, 3, H, W) in grey, (n, H, W); ``how`` as in ``ssim``."""
+    weights = np.full(3, 1 / 3) if how == "mean" else np.array(LUMA)
+    return np.tensordot(np.asarray(pictures, dtype=np.float64), weights, axes=(1, 0))
+
+
 def is_binary(pictures: np.ndarray) -> bool:
     """Tell whether pictures are black and white only, and grey."""
     pictures = np.asarray(pictures)
@@ -121,12 +123,16 @@ def is_binary(pictures: np.ndarray) -> bool:
     )
 
 
+def bright(pictures: np.ndarray) -> np.ndarray:
+    """Tell which pixels are brighter than one half, (n, n_pixels)."""
+    return _flat(np.asarray(pictures).mean(axis=1)) > THRESHOLD
+
+
 def _counts(
     seen: np.ndarray, reconstructed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return true and false positives, false and true negatives, each (n,)."""
-    truth = _flat(np.asarray(seen).mean(axis=1)) > THRESHOLD
-    guess = _flat(np.asarray(reconstructed).mean(axis=1)) > THRESHOLD
+    truth, guess = bright(seen), bright(reconstructed)
     return (
         (truth & guess).sum(axis=1).astype(float),
         (~truth & guess).sum(axis=1).astype(float),
@@ -137,20 +143,41 @@ def _counts(
 
 def patch_accuracy(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Share of pixels on the right side of one half."""
-    tp, fp, fn, tn = _counts(seen, reconstructed)
-    return (tp + tn) / (tp + fp + fn + tn)
+    return patch_accuracy_of(*_counts(seen, reconstructed))
 
 
 def f1(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """F1 of the bright pixels; 0 where neither picture has any."""
-    tp, fp, fn, _ = _counts(seen, reconstructed)
-    total = 2 * tp + fp + fn
-    return np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
+    return f1_of(*_counts(seen, reconstructed))
 
 
 def mcc(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Matthews correlation of the bright pixels; 0 where it is undefined."""
-    tp, fp, fn, tn = _counts(seen, reconstructed)
+    return mcc_of(*_counts(seen, reconstructed))
+
+
+def patch_accuracy_of(
+    tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray
+) -> np.ndarray:
+    """``patch_accuracy`` from counts of pixels."""
+    return (tp + tn) / (tp + fp + fn + tn)
+
+
+def f1_of(
+    tp: np.ndarray,
+    fp: np.ndarray,
+    fn: np.ndarray,
+    tn: np.ndarray,  # noqa: ARG001
+) -> np.ndarray:
+    """``f1`` from counts of pixels."""
+    total = 2 * tp + fp + fn
+    return np.divide(2 * tp, total, out=np.zeros_like(tp), where=total > 0)
+
+
+def mcc_of(
+    tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray
+) -> np.ndarray:
+    """``mcc`` from counts of pixels."""
     norm = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     product = tp * tn - fp * fn
     return np.divide(product, norm, out=np.zeros_like(tp), where=norm > 0)

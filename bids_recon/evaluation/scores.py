@@ -24,6 +24,7 @@ from bids_recon.evaluation.identification import (
     two_way_of_originals,
 )
 from bids_recon.evaluation.judge import Judge, Pictures
+from bids_recon.evaluation.pairs import OF_ALL_PAIRS
 from bids_recon.evaluation.profiles import BINARY_KINDS, MetricSpec, Profile
 from bids_recon.machine import AbsentWeightsError
 from bids_recon.registry import load
@@ -272,15 +273,19 @@ def _pixels(
 ) -> Computed:
     size = recon.seen.shape[2:]
     if spec.kind == "lpips":
-        metric, blocks = judge.lpips, []
+        metric, blocks, of_all_pairs = judge.lpips, [], None
     else:
         metric = load(METRICS, "metric", spec.kind)
+        of_all_pairs = OF_ALL_PAIRS[spec.kind]
         if spec.kind == "ssim":
-            metric = partial(metric, regime=spec.regime, grey=spec.grey)
+            how = {"regime": spec.regime, "grey": spec.grey}
+            metric = partial(metric, **how)
+            of_all_pairs = partial(of_all_pairs, **how)
     seen = judge.prepare(recon.seen, spec, size)
     made = judge.prepare(recon.pictures, spec, size)
     own = recon.own.repeat(recon.n_samples)
-    pairs = recon.mean_over_samples(pair_scores(metric, seen, made, own, blocks))
+    scores = pair_scores(metric, seen, made, own, blocks, of_all_pairs)
+    pairs = recon.mean_over_samples(scores)
     instead = {
         key: finite_mean(metric(seen[recon.own], judge.prepare(pictures, spec, size)))
         for key, pictures in recon.instead.items()
