@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -29,6 +30,7 @@ def with_index(
     database: Path | None,
     name: str,
     open_layout: Callable[[Path, Path | None], BIDSLayout],
+    labels: tuple[str, ...] = (),
 ) -> BIDSLayout:
     """Open a dataset, with its index where that is kept and whole.
 
@@ -43,6 +45,8 @@ def with_index(
         What the dataset is called.
     open_layout : callable
         Opens a dataset, with the folder of its index.
+    labels : tuple of str
+        The participants whose folders are looked at; all, where it is empty.
 
     Raises
     ------
@@ -64,12 +68,19 @@ def with_index(
         except (DatabaseError, AttributeError, UserError) as error:
             reason = str(error).split("\n", 1)[0]
         logger.warning("%s: this index is made anew: %s.", kept, reason)
-    _check_tree(root, (os.path.realpath(root),))
+    others = others_than(labels) if labels else None
+    _check_tree(root, (os.path.realpath(root),), others)
     layout = open_layout(root, None)
     if kept is not None:
         # Renamed when it is whole: half an index would be taken for a whole one.
         write_whole(kept, partial(_save, layout))
     return layout
+
+
+def others_than(labels: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what matches a path, from the dataset on, of another participant."""
+    known = "|".join(re.escape(label) for label in labels)
+    return re.compile(rf"/sub-(?!(?:{known})(?:[/_]|$))")
 
 
 def _save(layout: BIDSLayout, part: Path) -> None:
@@ -81,7 +92,9 @@ def _save(layout: BIDSLayout, part: Path) -> None:
         raise OSError(str(error)) from error
 
 
-def _check_tree(folder: Path, parents: tuple[str, ...]) -> None:
+def _check_tree(
+    folder: Path, parents: tuple[str, ...], others: re.Pattern[str] | None
+) -> None:
     """Check that what pybids follows or opens without asking comes to an end.
 
     Parameters
@@ -90,6 +103,8 @@ def _check_tree(folder: Path, parents: tuple[str, ...]) -> None:
         Where to look.
     parents : tuple of str
         What this folder and those above it really are; links are followed.
+    others : pattern, optional
+        What is passed by.
 
     Raises
     ------
@@ -102,7 +117,7 @@ def _check_tree(folder: Path, parents: tuple[str, ...]) -> None:
         return
     for entry in entries:
         path = Path(entry.path)
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or (others and others.search(f"/{entry.name}")):
             continue
         if len(parents) == 1 and entry.name in NOT_INDEXED:
             continue
@@ -114,7 +129,7 @@ def _check_tree(folder: Path, parents: tuple[str, ...]) -> None:
                     f"{path}: this link leads to a folder that it is in, so that there "
                     "is no end to it. Remove it."
                 )
-            _check_tree(path, (*parents, own))
+            _check_tree(path, (*parents, own), others)
         # What was not fetched is told where it is needed.
         elif entry.name.endswith(".json") and path.exists():
             check_regular(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids.layout import BIDSLayout, BIDSLayoutIndexer
+from bids.layout.validation import DEFAULT_LOCATIONS_TO_IGNORE
 
 from bids_recon.dataset.derivatives import check_distinct
 from bids_recon.dataset.descriptions import (
@@ -18,7 +19,7 @@ from bids_recon.dataset.descriptions import (
     read_description,
 )
 from bids_recon.dataset.filters import read_filters
-from bids_recon.dataset.index import with_index
+from bids_recon.dataset.index import others_than, with_index
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.files import check_regular
 from bids_recon.settings import Settings
@@ -143,13 +144,15 @@ class Dataset:
         self.links: dict[str, Path] = {"raw": settings.bids_dir}
         self.description = _check_root(settings)
         database = settings.bids_database_dir
+        # An index that is kept serves all participants.
+        labels = () if database else tuple(_labels(settings))
         self.layout = with_index(
-            settings.bids_dir, database, "raw", partial(_open, is_derivative=False)
+            settings.bids_dir, database, "raw", partial(_open, False, labels), labels
         )
         self.derivatives: dict[str, BIDSLayout] = {}
         for name, path in self._derivative_paths().items():
             self.derivatives[name] = with_index(
-                path, database, name, partial(_open, is_derivative=True)
+                path, database, name, partial(_open, True, labels), labels
             )
             self.links[name] = path
 
@@ -190,11 +193,10 @@ class Dataset:
         found: set[str] = set(self.layout.get_subjects())
         for layout in self.derivatives.values():
             found.update(layout.get_subjects())
-        wanted = [
-            label.removeprefix("sub-") for label in self.settings.participant_label
-        ]
+        wanted = _labels(self.settings)
         missing = sorted(set(wanted) - found)
         if missing:
+            found |= self._folders()
             raise UserError(
                 f"{self.settings.bids_dir}: there is no participant "
                 f"{', '.join(missing)}. {did_you_mean(missing[0], found)}",
@@ -207,6 +209,15 @@ class Dataset:
                 Status.NOTHING_SELECTED,
             )
         return sorted(set(wanted) or found)
+
+    def _folders(self) -> set[str]:
+        """Return the labels of participants that have a folder, indexed or not."""
+        return {
+            path.name.removeprefix("sub-")
+            for root in self.links.values()
+            for path in root.glob("sub-*")
+            if path.is_dir()
+        }
 
     def query(self, subject: str, kind: str, **entities: Any) -> list[Any]:
         """Return the files of a participant in all derivatives, sorted by path.
@@ -323,12 +334,21 @@ def _parse_derivative(text: str) -> tuple[str, Path]:
     return name, path
 
 
-def _open(root: Path, database: Path | None, is_derivative: bool) -> BIDSLayout:
+def _labels(settings: Settings) -> list[str]:
+    return [label.removeprefix("sub-") for label in settings.participant_label]
+
+
+def _open(
+    is_derivative: bool, labels: tuple[str, ...], root: Path, database: Path | None
+) -> BIDSLayout:
     if is_derivative:
         read_description(root)
     # The sidecars of other files may be many, and hold keys that pybids refuses.
     indexer = BIDSLayoutIndexer(
-        validate=False, index_metadata=True, suffix=list(WITH_METADATA)
+        validate=False,
+        index_metadata=True,
+        suffix=list(WITH_METADATA),
+        ignore=[*DEFAULT_LOCATIONS_TO_IGNORE, others_than(labels)] if labels else None,
     )
     # A dataset is often a clone whose pictures of the brain were not fetched; pybids
     # warns of what it cannot open, which is nothing that this program needs.
