@@ -31,8 +31,8 @@ reconstructions, scores and reports as BIDS derivatives."""
 
 EPILOG = """\
 exit status: 0 all done; 1 some participants failed, the others are done; 16 not a BIDS
-dataset; 18 the filters select nothing; 64 usage; 65 bad data; 66 no input; 73 cannot
-write. Documentation: docs/usage.md."""
+dataset; 18 the filters select nothing; 64 usage; 65 bad data; 66 no input; 69 no
+cluster; 73 cannot write; 130, 143 stopped. Documentation: docs/usage.md."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -240,13 +240,28 @@ def _add_machine(group: Any) -> None:
         "--device", choices=DEVICES, help="for networks: %(choices)s (default: auto)"
     )
     group.add_argument(
-        "--n-procs", type=_positive, metavar="N", help="processes at once (1)"
+        "--n-procs",
+        type=_positive,
+        metavar="N",
+        help="processes at once (1), or workers (one for each participant)",
     )
     group.add_argument(
         "--omp-nthreads", type=_positive, metavar="N", help="threads per process"
     )
     group.add_argument(
         "--mem-mb", type=_positive, metavar="MB", help="memory to stay within"
+    )
+    group.add_argument(
+        "--cluster",
+        metavar="ADDRESS|slurm|kubernetes",
+        help="have the workers of a cluster do the work: those of a scheduler of Dask "
+        "at an address, or such as are started for this run",
+    )
+    group.add_argument(
+        "--array-script",
+        choices=("slurm",),
+        help="write a script that does the same with a task for each participant; "
+        "nothing else is done",
     )
     group.add_argument(
         "-w",

@@ -18,6 +18,7 @@ class Status(IntEnum):
     USAGE = 64
     BAD_DATA = 65
     NO_INPUT = 66
+    UNAVAILABLE = 69
     CANNOT_WRITE = 73
 
 

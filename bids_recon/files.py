@@ -39,14 +39,24 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         write(part)
         part.replace(path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}). Check the "
-            "permissions of the output and work directories and the space left.",
-            Status.CANNOT_WRITE,
-        ) from error
+        raise cannot_be_written(path, error) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def cannot_be_written(place: Path | str, error: OSError) -> UserError:
+    """Return what to raise where the system lets nothing be written."""
+    check = "the permissions of the output and work directories"
+    if error.errno == errno.ENOSPC:
+        check = "the space left, and whether the disk holds any more files"
+    elif error.errno == errno.EDQUOT:
+        check = "your quota, of space and of the number of files"
+    return UserError(
+        f"{place}: cannot be written ({error.strerror or error}). Check {check}; the "
+        "same command goes on where it was.",
+        Status.CANNOT_WRITE,
+    )
 
 
 def _part_of(path: Path) -> Path:

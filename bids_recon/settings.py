@@ -98,9 +98,11 @@ class Settings:
     prior_pictures: PathText | None = None
     trials: Text | None = None
     device: Device = "auto"
-    n_procs: Count = 1
+    n_procs: Count | None = None
     omp_nthreads: Count | None = None
     mem_mb: Count | None = None
+    cluster: Text | None = None
+    array_script: Literal["slurm"] | None = None
     seed: int = 0
     work_dir: PathText | None = None
     weights_dir: PathText | None = None
@@ -131,6 +133,26 @@ class Settings:
             for name, value in asdict(self).items()
         }
 
+    def as_words(self) -> list[str]:
+        """Return the words of a command line that asks for this, without the places."""
+        words = []
+        for entry in fields(self):
+            option = f"--{entry.name.replace('_', '-')}"
+            value = getattr(self, entry.name)
+            if entry.name not in SETTING_NAMES or value == entry.default:
+                continue
+            if entry.name in REPEATED:
+                words += [f"{option}={one}" for one in value]
+            elif isinstance(value, tuple):
+                words += [option, *value]
+            elif isinstance(value, bool):
+                words.append(option)
+            elif entry.name == "verbose":
+                words += [option] * value
+            else:
+                words.append(f"{option}={value}")
+        return words
+
     @property
     def run_uuid(self) -> str:
         """A name for this run that is the same when the same is asked again."""
@@ -138,6 +160,9 @@ class Settings:
         digest = sha256(text.encode()).hexdigest()
         return "-".join((digest[:8], digest[8:12], digest[12:16]))
 
+
+REPEATED = ("derivatives", "recipe", "roi")
+"""Options that may be given again, each adding to what was given before."""
 
 SETTING_NAMES = tuple(
     entry.name

@@ -9,6 +9,7 @@ jobs and has the engine execute it. Every job is one stage:
 
 import logging
 import re
+import sys
 import traceback
 from dataclasses import replace
 from functools import partial
@@ -21,13 +22,32 @@ from bids_recon.dataset.leftovers import remove_old_parts, remove_parts
 from bids_recon.dataset.locks import locked
 from bids_recon.dataset.output_dir import check_folders, make_output_dir
 from bids_recon.documents import yaml_text
-from bids_recon.engine import Job, Outcome, default_threads, defect, execute
+from bids_recon.engine import (
+    Job,
+    Outcome,
+    default_threads,
+    defect,
+    execute,
+)
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.splits import trains_on_all
 from bids_recon.files import write_text
-from bids_recon.plan.checks import check_weights, processes_within_memory
+from bids_recon.plan.array_script import array_script
+from bids_recon.plan.checks import (
+    check_place,
+    check_weights,
+    processes_within_memory,
+)
+from bids_recon.plan.cluster import cluster_of
 from bids_recon.plan.dry_run import describe
-from bids_recon.plan.estimate import REPORT, analysis_seconds, run_seconds, sizes_of
+from bids_recon.plan.estimate import (
+    REPORT,
+    analysis_mb,
+    analysis_seconds,
+    largest_run_mb,
+    run_seconds,
+    sizes_of,
+)
 from bids_recon.plan.make_plan import make_plan
 from bids_recon.plan.methods import whole_recipe
 from bids_recon.plan.model import check_settings
@@ -77,10 +97,13 @@ def run_participant(settings: Settings) -> Status:
     recipes = read_recipes(settings)
     check_folders(settings)
     check_settings(settings)
+    check_place(settings)
     for text in settings.connectivity:
         Asked.parse(text)
     dataset = Dataset(settings)
     subjects = dataset.participants()
+    if settings.array_script:
+        return write_array_script(dataset, subjects, recipes)
     if settings.dry_run:
         return dry_run(dataset, subjects, recipes)
     check_weights(settings, recipes)
@@ -104,6 +127,20 @@ def dry_run(
     return exit_status(len(subjects), failures)
 
 
+def write_array_script(
+    dataset: Dataset, subjects: list[str], recipes: tuple[Recipe, ...]
+) -> Status:
+    """Write a script that runs participants that can be planned to stdout."""
+    check_weights(dataset.settings, recipes)
+    with temporary_folder() as folder:
+        settings = dataset.settings
+        dataset.settings = replace(settings, work_dir=folder, dry_run=True)
+        plans, failures = make_plans(dataset, subjects, recipes)
+        if plans:
+            sys.stdout.write(array_script(settings, plans))
+    return exit_status(len(subjects), failures)
+
+
 def run_jobs(
     settings: Settings,
     dataset: Dataset,
@@ -120,10 +157,12 @@ def run_jobs(
             failure_page(settings, subject, error.message)
     jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
     jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
-    n_procs = processes_within_memory(settings, plans)
+    cluster = cluster_of(settings, plans)
+    n_procs = 1 if cluster else processes_within_memory(settings, plans)
     n_threads = settings.omp_nthreads or default_threads(n_procs)
     with RunProgress(jobs) as progress:
-        outcomes = execute(jobs, n_procs, n_threads, progress.ended, progress.begun)
+        tell = (progress.ended, progress.begun)
+        outcomes = execute(jobs, n_procs, n_threads, *tell, cluster)
     log_defects(settings, outcomes)
     for subject, own in jobs_by_subject.items():
         failed = [outcomes[j.name] for j in own if outcomes[j.name].state == "failed"]
@@ -135,6 +174,12 @@ def run_jobs(
 
 def run_group(settings: Settings) -> Status:
     """Collect all participants of OUTPUT_DIR in one table and page."""
+    if settings.array_script:
+        raise UserError(
+            "--array-script writes what to do for participants, and then for the "
+            "group. Ask for it with the level participant.",
+            Status.USAGE,
+        )
     check_folders(settings)
     logs = settings.output_dir / "logs"
     scored = [path.parent.name for path in settings.output_dir.glob("sub-*/recon")]
@@ -213,6 +258,8 @@ def jobs_of(plan: Plan) -> list[Job]:
     after = tuple(job.name for job in jobs)
     report = partial(report_stage, plan)
     jobs.append(Job(f"{subject} report", "report", report, (), after, REPORT))
+    least = largest_run_mb(plan)
+    jobs = [replace(job, memory_mb=max(job.memory_mb, least)) for job in jobs]
     return of_stages(jobs, plan.settings.stages)
 
 
@@ -269,7 +316,12 @@ def analysis_jobs(plan: Plan, analysis: Analysis, responses: list[str]) -> list[
     masks = [f"sub-{plan.subject} rois {roi.name}" for roi in analysis.roi_sets]
     nodes = [nodes_name(plan, rois) for rois in rois_of_graphs(plan, analysis)]
     needs = (*responses, *masks, *nodes)
-    seconds = analysis_seconds(analysis, sizes_of(plan, analysis))
+    sizes = sizes_of(plan, analysis)
+    seconds = analysis_seconds(analysis, sizes)
+    demands = {
+        "memory_mb": analysis_mb(plan, analysis, sizes),
+        "gpus": int(plan.settings.device == "cuda"),
+    }
     jobs = []
     stages = [
         ("decode", decode_stage),
@@ -282,7 +334,7 @@ def analysis_jobs(plan: Plan, analysis: Analysis, responses: list[str]) -> list[
     for stage, function in stages:
         name = f"{analysis_name(plan, analysis)} {stage}"
         work = partial(function, plan, analysis)
-        jobs.append(Job(name, stage, work, needs, seconds=seconds[stage]))
+        jobs.append(Job(name, stage, work, needs, (), seconds[stage], **demands))
         needs = (name,)
     return jobs
 
@@ -308,7 +360,7 @@ def write_run_files(
     output_dir, logs = settings.output_dir, settings.output_dir / "logs"
     text, bibtex = citations({key for recipe in recipes for key in recipe.cite})
     with locked([output_dir / ".bids-recon.lock"]):
-        for folder in (output_dir, logs):
+        for folder in (output_dir, logs, settings.work):
             remove_old_parts(folder)
         # The description comes first: by it the folder is ours.
         write_descriptions(output_dir, dataset.links, dataset.description)

@@ -2,6 +2,7 @@
 
 import logging
 
+from bids_recon.engine.clusters import check_cluster
 from bids_recon.errors import Status, UserError
 from bids_recon.plan.estimate import largest_run_mb
 from bids_recon.plan.methods import check_machine
@@ -38,6 +39,23 @@ def check_weights(settings: Settings, recipes: tuple[Recipe, ...]) -> None:
         check_machine(recipes, settings)
 
 
+def check_place(settings: Settings) -> None:
+    """Check that the cluster is there, where jobs are to be executed on one.
+
+    Raises
+    ------
+    UserError
+        If it is not.
+    """
+    if settings.cluster and settings.array_script:
+        raise UserError(
+            "--cluster and --array-script are two ways to use a cluster. Take one.",
+            Status.USAGE,
+        )
+    if settings.cluster:
+        check_cluster(settings.cluster)
+
+
 def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
     """Return how many processes fit into ``--mem-mb``.
 
@@ -46,8 +64,9 @@ def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
     UserError
         If not even one does.
     """
+    n_procs = settings.n_procs or 1
     if settings.mem_mb is None or not plans:
-        return settings.n_procs
+        return n_procs
     need = max(largest_run_mb(plan) for plan in plans)
     fit = settings.mem_mb // need
     if fit < 1:
@@ -56,11 +75,11 @@ def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
             "more, or read a space with larger voxels.",
             Status.USAGE,
         )
-    if fit < settings.n_procs:
+    if fit < n_procs:
         logger.warning(
             "A process needs about %d MB; %d run at once instead of %d.",
             need,
             fit,
-            settings.n_procs,
+            n_procs,
         )
-    return min(fit, settings.n_procs)
+    return min(fit, n_procs)

@@ -110,15 +110,23 @@ def estimate(plan: Plan) -> Estimate:
             for count in sizes.n_features.values()
         )
         values += pictures + decoded
-        held = 3 * sizes.n_trials * sizes.n_voxels + 2 * pictures
-        memory = max(memory, LIBRARIES_MB + 4 * held // 2**20)
-    networks = any(
-        weights_of(analysis.recipe)
-        or any(trains_network(step) for step in analysis.recipe.decode.values())
-        for analysis in plan.analyses
-    )
-    memory += NETWORKS_MB if networks else 0
+        memory = max(memory, analysis_mb(plan, analysis, sizes))
+    networks = any(has_networks(analysis) for analysis in plan.analyses)
     return Estimate(seconds, memory, REPORT_MB + 4 * values // 2**20, networks)
+
+
+def has_networks(analysis: Analysis) -> bool:
+    """Tell whether a recipe has networks, whose time is not told."""
+    recipe = analysis.recipe
+    return bool(weights_of(recipe)) or any(map(trains_network, recipe.decode.values()))
+
+
+def analysis_mb(plan: Plan, analysis: Analysis, sizes: Sizes) -> int:
+    """Return how much memory the stages of an analysis take, in MB."""
+    pictures = sizes.n_pixels * (len(plan.pictures) + 2 * sizes.n_trials)
+    held = 3 * sizes.n_trials * sizes.n_voxels + 2 * pictures
+    networks = NETWORKS_MB if has_networks(analysis) else 0
+    return LIBRARIES_MB + 4 * held // 2**20 + networks
 
 
 def run_seconds(run: RunPlan) -> float:

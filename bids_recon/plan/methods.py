@@ -197,7 +197,8 @@ def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:
     """
     names = {name for recipe in recipes for name in weights_of(recipe)}
     machine = machine_of(settings)
-    if names or settings.device not in ("auto", "cpu"):
+    elsewhere = settings.cluster or settings.array_script
+    if (names or settings.device not in ("auto", "cpu")) and not elsewhere:
         _ = machine.torch_device
     missing = [
         weights

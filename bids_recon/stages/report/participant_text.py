@@ -132,6 +132,8 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
         "n_procs",
         "omp_nthreads",
         "mem_mb",
+        "cluster",
+        "array_script",
         "verbose",
         "dry_run",
         "reports_only",

@@ -1,0 +1,184 @@
+"""Jobs in local processes, which are spoken to through pipes: nothing listens."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.resource_tracker import ensure_running
+
+from bids_recon.command import BEFORE_END, ENDING
+from bids_recon.engine.jobs import Job, Outcome, carry_out, ready
+from bids_recon.errors import Status
+
+
+def in_processes(
+    jobs: list[Job],
+    n_procs: int,
+    n_threads: int,
+    ended: Callable[[Outcome], None],
+    begun: Callable[[Job], None],
+) -> dict[str, Outcome]:
+    """Run all jobs in as many processes, as ``execute`` says."""
+    waiting = list(jobs)
+    outcomes: dict[str, Outcome] = {}
+    with _workers(min(n_procs, len(jobs)), n_threads) as workers:
+        while len(outcomes) < len(jobs):
+            free = [worker for worker in workers if worker.job is None]
+            for worker, job in zip(free, ready(waiting, outcomes), strict=False):
+                begun(job)
+                waiting.remove(job)
+                worker.begin(job, outcomes)
+            busy = {w.connection: w for w in workers if w.job is not None}
+            for connection in wait(list(busy)):
+                outcome = busy[connection].receive()
+                if outcome is not None:
+                    outcomes[outcome.job] = outcome
+                    ended(outcome)
+    return {job.name: outcomes[job.name] for job in jobs}
+
+
+class _Worker:
+    """One local process, which carries out one job at a time, and is replaced if lost.
+
+    Parameters
+    ----------
+    n_threads : int
+        For each job.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self.job: Job | None = None
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(
+            target=work, args=(other, self.n_threads, log_levels()), daemon=True
+        )
+        # The tracker starts with the first process, and would unblock the signals.
+        ensure_running()
+        # Signals reach every process of a terminal or job; ours end with their parent.
+        signals = {signal.SIGINT, signal.SIGTERM}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        other.close()
+
+    def begin(self, job: Job, outcomes: Mapping[str, Outcome]) -> None:
+        """Have a job carried out."""
+        self.job = job
+        known = {name: outcomes[name] for name in (*job.needs, *job.after)}
+        try:
+            self.connection.send((job, known))
+        except OSError:
+            return  # The process died before; ``receive`` tells.
+
+    def receive(self) -> Outcome | None:
+        """Take what the process says; an outcome once its job has ended."""
+        job = self.job
+        try:
+            said = self.connection.recv()
+        except (EOFError, OSError):
+            if ENDING.is_set():
+                # Nothing is begun any more; the process ends in a moment.
+                threading.Event().wait()
+            self.end()
+            self._start()
+            self.job = None
+            return _lost(job.name)
+        if isinstance(said, logging.LogRecord):
+            logging.getLogger(said.name).handle(said)
+            return None
+        self.job = None
+        return said
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+@contextmanager
+def _workers(n: int, n_threads: int) -> Iterator[list[_Worker]]:
+    workers: list[_Worker] = []
+
+    def kill() -> None:
+        for worker in workers:
+            worker.process.kill()
+
+    BEFORE_END.append(kill)
+    try:
+        workers += [_Worker(n_threads) for _ in range(n)]
+        yield workers
+    finally:
+        BEFORE_END.remove(kill)
+        for worker in workers:
+            worker.end()
+
+
+def work(connection: Connection, n_threads: int, levels: Mapping[str, int]) -> None:
+    """Carry out the jobs that come through a connection, until it is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    log_to(connection, levels)
+    # Where the parent is gone there is nobody to tell.
+    with suppress(EOFError, OSError):
+        while True:
+            job, outcomes = connection.recv()
+            connection.send(carry_out(job, n_threads, outcomes))
+
+
+def log_to(connection: Connection, levels: Mapping[str, int]) -> None:
+    """Send what is logged in this process through a connection."""
+    logging.getLogger().handlers = [_ToParent(connection)]
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def log_levels() -> dict[str, int]:
+    """Return from which level on this process shows what is logged."""
+    return {name: logging.getLogger(name).level for name in ("", "bids_recon")}
+
+
+def _end_with_parent() -> None:
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+class _ToParent(logging.Handler):
+    """Sends what is logged to the process that shows it."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record, with its arguments in place."""
+        message = self.format(record)
+        plain = logging.LogRecord(
+            record.name,
+            record.levelno,
+            record.pathname,
+            record.lineno,
+            message,
+            (),
+            None,
+        )
+        self.connection.send(plain)
+
+
+def _lost(job: str) -> Outcome:
+    """Return what came of a job whose process died."""
+    reason = (
+        "its process was killed; most often because the memory was used up. Use fewer "
+        "processes (--n-procs) or set --mem-mb."
+    )
+    return Outcome(job, "failed", reason, Status.FAILED)
