@@ -6,13 +6,14 @@
 #              changes the package bit by bit, and shows which changes no test notices
 # make lock    what images hold: the versions that are installed here
 # make container-test   the image, built and run without an engine (Debian, as root)
+# make slurm-test       one node of SLURM: arrays and --cluster slurm (Debian, as root)
 # make release-test     wheel, source archive and clone, each installed and tried
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz bench mutants docs lint lock container-test release-test clean
+.PHONY: demo test fuzz bench mutants docs lint lock container-test slurm-test release-test clean
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -73,6 +74,10 @@ lock: $(BIN)/.installed-release
 # Needs nothing of this project's environment: all happens in build/containers.
 container-test:
 	$(PYTHON) containers/test.py
+
+# Needs: apt-get install slurm-wlm munge
+slurm-test: $(BIN)/.installed-test
+	$(BIN)/python tests/slurm.py
 
 release-test: $(BIN)/.installed-release
 	$(BIN)/python tests/release.py

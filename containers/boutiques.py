@@ -126,6 +126,7 @@ def descriptor() -> dict[str, Any]:
             {"code": 64, "description": "the command line or a recipe is wrong"},
             {"code": 65, "description": "bad data"},
             {"code": 66, "description": "an input is missing"},
+            {"code": 69, "description": "the cluster is not there"},
             {"code": 73, "description": "an output cannot be written"},
         ],
         "suggested-resources": {"cpu-cores": 2, "ram": 8, "walltime-estimate": 3600},

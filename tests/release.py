@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IN_WHEEL = (
     *("bids_recon/py.typed", "bids_recon/weights.yml", "bids_recon/recipes/bayes.yml"),
     *("bids_recon/evaluation/profiles/mindeye.yml", "bids_recon/reports/report.tpl"),
-    "bids_recon/dataset/conventions/bids.yml",
+    *("bids_recon/dataset/conventions/bids.yml", "bids_recon/plan/array_script.sh"),
 )
 IN_ARCHIVE = (
     *("README.md", "LICENSE", "CHANGES.md", "CITATION.cff", "Dockerfile", "Makefile"),

@@ -1,7 +1,7 @@
 """What a killed or an earlier run left behind, removed; nothing else ever is."""
 
 import os
-import time
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +25,15 @@ def remove_old_parts(folder: Path) -> None:
 
     What a run writes there is written in seconds.
     """
-    for path in folder.glob(f"{PART}*"):
+    parts = [path for path in folder.glob(f"{PART}*") if path.is_file()]
+    if not parts:
+        return
+    # Ages are told by the clock of the file system, which all nodes share.
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=PART) as probe:
+        now = os.fstat(probe.fileno()).st_mtime
+    for path in parts:
         with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > OLD:
+            if now - path.stat().st_mtime > OLD:
                 path.unlink()
 
 

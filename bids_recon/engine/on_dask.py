@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -373,12 +373,18 @@ def _crew(cluster: Cluster, jobs: Sequence[Job]) -> Iterator[_Crew]:
         place.client.subscribe_topic(run.topic, _show)
         yield crew
     finally:
+        if ENDING.is_set():
+            # Another thread is about it; the process ends in a moment.
+            Event().wait()
         BEFORE_END.remove(end)
         end()
 
 
 def _end(crew: _Crew, tokens: Sequence[Any]) -> None:
     # Whatever is the matter with the cluster, each step must have its turn.
+    for path in tokens:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
     with suppress(Exception):
         crew.place.client.cancel(list(crew.running), force=True)
     if not ENDING.is_set():
@@ -386,9 +392,6 @@ def _end(crew: _Crew, tokens: Sequence[Any]) -> None:
             crew.place.client.run(dismiss, crew.run.token, on_error="ignore")
     with suppress(Exception):
         crew.place.end()
-    for path in tokens:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 def _show(event: tuple[float, dict[str, Any]]) -> None:

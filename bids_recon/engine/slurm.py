@@ -231,10 +231,10 @@ class Slurm:
 
     def end(self) -> None:
         """Cancel all jobs of the run."""
+        rmtree(self._keys, ignore_errors=True)
         if any(hasattr(job, "job_id") for job in self._cluster.workers.values()):
             subprocess.run(
                 ["scancel", "--name", self._name], capture_output=True, timeout=ANSWERS
             )
-        rmtree(self._keys, ignore_errors=True)
         self.client.close(timeout=2)
         self._cluster.close(timeout=4)
