@@ -73,6 +73,9 @@ class Address:
     def lost(self, name: str) -> None:
         """Leave it to those who started a worker to replace it."""
 
+    def drop(self) -> None:
+        """Have nothing that ends without Dask."""
+
     def end(self) -> None:
         """Leave the cluster as it is, without our jobs."""
         self.client.close(timeout=2)

@@ -106,6 +106,9 @@ class Place(Protocol):
     def lost(self, name: str) -> None:
         """Replace a worker that is gone."""
 
+    def drop(self) -> None:
+        """End what others began for us, without a word to Dask."""
+
     def end(self) -> None:
         """End all that was started, within seconds."""
 

@@ -150,6 +150,9 @@ class Kubernetes:
     def lost(self, name: str) -> None:
         """Leave it to the operator to replace a worker."""
 
+    def drop(self) -> None:
+        """Have nothing that ends without Dask."""
+
     def end(self) -> None:
         """End the scheduler and all pods."""
         self.client.close(timeout=2)

@@ -386,6 +386,8 @@ def _end(crew: _Crew, tokens: Sequence[Any]) -> None:
         with suppress(OSError):
             path.unlink(missing_ok=True)
     with suppress(Exception):
+        crew.place.drop()
+    with suppress(BaseException):
         crew.place.client.cancel(list(crew.running), force=True)
     if not ENDING.is_set():
         with suppress(Exception):

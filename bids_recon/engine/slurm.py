@@ -229,12 +229,15 @@ class Slurm:
         if self._cluster.worker_spec.pop(name, None) is not None:
             self._cluster.scale(len(self._cluster.worker_spec))
 
-    def end(self) -> None:
-        """Cancel all jobs of the run."""
+    def drop(self) -> None:
+        """Cancel all jobs of the run, and remove its keys."""
         rmtree(self._keys, ignore_errors=True)
         if any(hasattr(job, "job_id") for job in self._cluster.workers.values()):
             subprocess.run(
                 ["scancel", "--name", self._name], capture_output=True, timeout=ANSWERS
             )
+
+    def end(self) -> None:
+        """End the scheduler."""
         self.client.close(timeout=2)
         self._cluster.close(timeout=4)
