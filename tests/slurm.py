@@ -327,6 +327,9 @@ def which_gpu() -> Result:
 
 def gpus() -> None:
     """Have jobs with and without the GPU, and ask for more than there is."""
+    # Workers import this file by its name.
+    from slurm import which_gpu
+
     jobs = [Job("with", "x", which_gpu, gpus=1), Job("without", "x", which_gpu)]
     asked = Cluster("slurm", 2, 1, None, (PLACE,), (PLACE,), PLACE / "logs")
     outcomes = execute(jobs, 1, 1, [].append, [].append, asked)
@@ -349,7 +352,7 @@ def main() -> None:
     missing = [name for name in ("slurmctld", "munged") if shutil.which(name) is None]
     if missing or os.getuid():
         raise SystemExit("apt-get install slurm-wlm munge, and run this as root.")
-    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    os.environ |= {"PYTHONPATH": f"{ROOT}:{ROOT}/tests", "OMP_NUM_THREADS": "1"}
     shutil.rmtree(PLACE, ignore_errors=True)
     experiment = Experiment(
         n_participants=3, n_runs=2, n_pictures=24, noise=0.2, seed=3
