@@ -201,7 +201,7 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_commands_can_be_read(page, line):
-    program, *words = shlex.split(line.split("#")[0])
+    program, *words = shlex.split(re.split(" #| > ", line)[0])
     if program == "bids-recon" and "--list" not in words and words[-1] != "--roi":
         cli.make_settings(words)
     elif program == "bids-recon":
