@@ -21,7 +21,9 @@ from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.schema import (
     Finding,
     Label,
+    Labels,
     Table,
+    Text,
     Texts,
     as_list,
     checked,
@@ -108,6 +110,9 @@ class Recipe:
         names = [roi for step in self.decode.values() for roi in step.rois]
         return tuple(dict.fromkeys(names))
 
+
+Rescaling: TypeAlias = Literal["train", "transductive", "paper", "train-centred"]
+"""How decoded features get the scale of true ones."""
 
 Check: TypeAlias = Callable[[str, Method], Sequence[Finding]]
 """What says what is wrong with a method of a kind."""
@@ -199,6 +204,49 @@ def _with_features(decode: Any) -> Any:
     return steps
 
 
+def _unfolded(decode: Any, where: str) -> Any:
+    """Write out the steps that say ``each``, a step for each value of an option.
+
+    ``vgg19: {each: {layer: [conv1_1, fc8]}, features: {name: network}}`` are the steps
+    ``vgg19.conv1_1`` and ``vgg19.fc8``.
+    """
+    if not isinstance(decode, Mapping):
+        return decode
+    steps: dict[str, Any] = {}
+    for name, step in decode.items():
+        if not (isinstance(step, Mapping) and "each" in step):
+            steps[name] = step
+            continue
+        rest = {key: value for key, value in step.items() if key != "each"}
+        each = checked(EachFile, {"each": step["each"]}, f"{where}, decode: {name}")
+        for option, values in each.each.items():
+            features = rest.get("features", {})
+            if not isinstance(features, Mapping):
+                features = {"name": features}
+            features = {"name": name, **features}
+            for value in values:
+                own = {**rest, "features": {**features, option: value}}
+                steps[f"{name}.{value}"] = own
+    return steps
+
+
+class EachFile(Table):
+    """``each`` of a feature space in ``decode`` of a recipe's file."""
+
+    each: Annotated[
+        dict[Text, Annotated[Labels, Field(min_length=1)]],
+        Field(min_length=1, max_length=1),
+    ]
+
+
+def steps_called(name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the step of a name, or else all that ``each`` made of it."""
+    names = tuple(names)
+    if name in names:
+        return (name,)
+    return tuple(other for other in names if other.startswith(f"{name}."))
+
+
 class DecodeFile(Table):
     """A feature space in ``decode`` of a recipe's file."""
 
@@ -206,7 +254,7 @@ class DecodeFile(Table):
     decoder: Decoder = Method("ridge")
     rois: Texts = ()
     voxels: Selection | None = None
-    rescale: Literal["train", "transductive"] | None = None
+    rescale: Rescaling | None = None
     beside: Annotated[
         tuple[Features, ...],
         BeforeValidator(lambda value: () if value is None else value),
@@ -365,6 +413,9 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _recipe(data: Mapping[str, Any], where: str, check: Check | None = None) -> Recipe:
+    data = {**data}
+    if "decode" in data:
+        data["decode"] = _unfolded(data["decode"], where)
     given = checked(RecipeFile, data, where, context=check)
     average = given.responses.average_repeats
     return Recipe(

@@ -40,6 +40,10 @@ class Weights:
         Patterns of the files that are taken of it.
     revision : str or None
         The commit, where it is known.
+    folder : str or None
+        The folder of its files, where that is called otherwise.
+    saved_as : str or None
+        The name of its file, where the address does not end in one.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Weights:
     hub: str | None = None
     files: tuple[str, ...] = ()
     revision: str | None = None
+    folder: str | None = None
+    saved_as: str | None = None
 
     @property
     def source(self) -> str:
@@ -66,8 +72,8 @@ class Weights:
     def file(self) -> str:
         """The name of the file, or of the folder, that holds it."""
         if self.is_folder:
-            return self.name.replace("/", "--")
-        return file_name(self.urls[0])
+            return self.folder or self.name.replace("/", "--")
+        return self.saved_as or file_name(self.urls[0])
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -128,7 +134,7 @@ def known_weights() -> dict[str, Weights]:
 
 
 def weights_called(name: str) -> Weights:
-    """Return an entry, or a repository of the hub or a folder that is called so.
+    """Return an entry, or a repository of the hub, a folder or a file called so.
 
     Raises
     ------
@@ -138,13 +144,22 @@ def weights_called(name: str) -> Weights:
     known = known_weights()
     if name in known:
         return known[name]
-    if os.path.isdir(name) or _is_repository(name):  # noqa: PTH112
-        return Weights(name, None, "see its page on the hub", hub=name)
+    if os.path.isdir(name) or _is_file(name) or _is_repository(name):  # noqa: PTH112
+        return Weights(name, None, "see where it came from", hub=name)
     raise UserError(
         f"There are no weights called {name!r}. {did_you_mean(name, known)} Others are "
-        "named by their repository of the hub (OWNER/NAME) or their folder.",
+        "named by their repository of the hub (OWNER/NAME), their folder or their "
+        f"file ({', '.join(FILES)}).",
         Status.USAGE,
     )
+
+
+FILES = (".safetensors", ".pt", ".pth")
+"""What files of weights of one's own are called; all are read without pickle."""
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(FILES) and os.path.isfile(name)  # noqa: PTH113
 
 
 def _is_repository(name: str) -> bool:
@@ -179,7 +194,7 @@ def find(weights: Weights, weights_dir: Path | None) -> Path | None:
 
 
 def _is_whole(weights: Weights, place: Path) -> bool:
-    if not weights.is_folder:
+    if not weights.is_folder or _is_file(str(place)):
         return place.is_file()
     return place.is_dir() and all((place / part).is_file() for part in weights.parts)
 

@@ -47,8 +47,12 @@ DECODER_OPTIONS = {
     "gcn": {"width": 16, "hidden": 16, "channels": 4, "epochs": 2, "batch_size": 16},
     "vae": {"hidden": [16], "width": 16, "epochs": 2, "batch_size": 16},
 }
-OPTIONS = {"vdvae": {"n_layers": 3, "architecture": TOY_VDVAE}}
+OPTIONS = {
+    "vdvae": {"n_layers": 3, "architecture": TOY_VDVAE},
+    "network": {"layer": "fire2", "encoder": "squeezenet1-1", "side": 24, "units": 300},
+}
 FEEDS = {
+    "icnn": {"features": "network", "init": "eigenimage"},
     "inverse": {"features": "eigenimage"},
     "local_combination": {"features": "local_contrast"},
     "stable-diffusion": {"init": "latent", "text": "clip-text"},
@@ -59,6 +63,7 @@ FEEDS = {
     },
 }
 GENERATOR_OPTIONS = {
+    "icnn": {"init": "eigenimage", "steps": 8, "blur": [1.0, 0.5], "decay": [0.1, 0.0]},
     "stable-diffusion": {"steps": 2, "side": 32, "strength": 0.6},
     "versatile-diffusion": {"steps": 2, "side": 32},
 }

@@ -13,6 +13,7 @@ from diffusers import (
 from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import (
     UNetFlatConditionModel,
 )
+from torchvision.models import squeezenet1_1
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from bids_recon.networks.autoencoders import PooledBlock
@@ -48,6 +49,9 @@ def write_toys(folder: Path) -> None:
     _write_stable_diffusion(folder / "stable-diffusion-1.4")
     _write_versatile_diffusion(folder / "versatile-diffusion")
     _write_taef2(folder / "taef2")
+    with torch.random.fork_rng(devices=[]):
+        squeezenet = fill(squeezenet1_1(weights=None))
+    torch.save(squeezenet.state_dict(), folder / "squeezenet1_1-b8a52dc0.pth")
     model = fill(VDVAE(Architecture(**TOY_VDVAE)))
     torch.save(model.state_dict(), folder / "imagenet64-iter-1600000-model-ema.th")
 

@@ -47,6 +47,7 @@ PATTERNS = {
     "recon": _RECON + "_recon{extension|.tsv}",
     "pictures": _RECON + "_recon",
     "seen": "sub-{subject}/recon/sub-{subject}[_task-{task}]_seen",
+    "loss": _RECON + "_loss{extension|.tsv}",
     "null": _RECON + "_null{extension|.npz}",
     "metrics": _RECON + "_metrics{extension|.tsv}",
     "decoder": _RECON + "_decoder{extension|.safetensors}",

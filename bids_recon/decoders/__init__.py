@@ -16,6 +16,7 @@ DECODERS = MappingProxyType(
         "sgd": "bids_recon.decoders.sgd:SGD",
         "sparse": "bids_recon.decoders.sparse:Sparse",
         "sparse_logistic": "bids_recon.decoders.sparse_logistic:SparseLogistic",
+        "unit-ridge": "bids_recon.decoders.unit_ridge:UnitRidge",
         "univariate": "bids_recon.decoders.univariate:Univariate",
         "vae": "bids_recon.decoders.vae:VAE",
     }

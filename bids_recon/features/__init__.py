@@ -12,5 +12,6 @@ FEATURES = MappingProxyType(
         "clip-vision": "bids_recon.features.clip:ClipVision",
         "clip-text": "bids_recon.features.clip:ClipText",
         "vdvae": "bids_recon.features.vdvae:Vdvae",
+        "network": "bids_recon.features.network:Network",
     }
 )

@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 GENERATORS = MappingProxyType(
     {
+        "icnn": "bids_recon.generators.feature_inversion:FeatureInversion",
         "inverse": "bids_recon.generators.inverse:Inverse",
         "local_combination": (
             "bids_recon.generators.local_combination:LocalCombination"

@@ -5,6 +5,10 @@ from types import MappingProxyType
 ENCODERS = MappingProxyType(
     {
         "alexnet": "bids_recon.networks.encoders:alexnet",
+        "vgg19": "bids_recon.networks.encoders:vgg19",
+        "vgg19-caffe": "bids_recon.networks.encoders:vgg19_caffe",
+        "resnet50": "bids_recon.networks.encoders:resnet50",
+        "squeezenet": "bids_recon.networks.keras_squeezenet:squeezenet_keras",
         "inception-v3": "bids_recon.networks.encoders:inception_v3",
         "efficientnet-b1-v1": "bids_recon.networks.encoders:efficientnet_b1",
         "efficientnet-b1-v2": "bids_recon.networks.encoders:efficientnet_b1",

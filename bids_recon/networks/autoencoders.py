@@ -130,9 +130,14 @@ def content_generator(values: np.ndarray, seed: int) -> torch.Generator:
 
 def to_pictures(model: Autoencoder, latents: torch.Tensor) -> torch.Tensor:
     """Decode latents (n, channels, h, w) to pictures (n, 3, H, W) in [0, 1]."""
+    return unbounded_pictures(model, latents).clamp(0, 1)
+
+
+def unbounded_pictures(model: Autoencoder, latents: torch.Tensor) -> torch.Tensor:
+    """Decode latents to pictures that may leave [0, 1], where gradients still flow."""
     if isinstance(model, AutoencoderKL):
         latents = latents / model.config.scaling_factor
-    return (model.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+    return model.decode(latents).sample / 2 + 0.5
 
 
 def reduction(model: Autoencoder) -> int:

@@ -6,10 +6,14 @@ Frontiers in Computational Neuroscience, train the same layers from responses.
 """
 
 from math import sqrt
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import leaky_relu
+
+from bids_recon.networks.encoders import load_state, read_member, read_state
 
 FIRST_SIDE = 4
 """Pixels on a side of what the linear layers give."""
@@ -132,3 +136,46 @@ class DeconvolutionGenerator(nn.Module):
         x = self.get_submodule(last)(x)
         cut = (x.shape[2] - self.side) // 2
         return x[:, :, cut : cut + self.side, cut : cut + self.side]
+
+
+DGN_FILE, DGN_BOUNDS = "relu7/generator.pt", "relu7/act_range_3x.txt"
+"""Of the generator of layer fc7 among those that are published together."""
+
+
+def load_deconvolution(
+    path: Path,
+) -> tuple[DeconvolutionGenerator, np.ndarray | None]:
+    """Load a generator with the layers and names of the published ones.
+
+    Parameters
+    ----------
+    path : Path
+        Its weights, or the published archive.
+
+    Returns
+    -------
+    DeconvolutionGenerator
+        Of pictures of 256 x 256; ``side`` may be made less.
+    array of shape (n_inputs,) or None
+        The upper bounds of its inputs, where the archive has them.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or holds something else.
+    """
+    # What KamitaniLab's class keeps twice is left out.
+    state = {
+        name: value.float()
+        for name, value in read_state(path, DGN_FILE).items()
+        if not name.startswith(("defc.", "deconv."))
+    }
+    first = state.get("defc7.weight", torch.empty(1, 1))
+    with torch.random.fork_rng(devices=[]):
+        network = DeconvolutionGenerator(first.shape[1], 256, first.shape[0])
+    load_state(network, state, path)
+    upper = None
+    if path.suffix == ".zip":
+        text = read_member(path, DGN_BOUNDS).decode("ascii")
+        upper = np.fromstring(text, sep=" ", dtype=np.float32)
+    return network, upper

@@ -3,21 +3,37 @@
 A builder takes the file or folder of its weights and returns an ``Encoder``.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 import torchvision
+from safetensors.torch import load_file
 
-from bids_recon.errors import UserError
+from bids_recon.errors import Status, UserError
+from bids_recon.networks.layer_names import (
+    ALEXNET_LAYERS,
+    RESNET50_LAYERS,
+    SQUEEZENET_LAYERS,
+    VGG19_LAYERS,
+)
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+CAFFE = ((123 / 255, 117 / 255, 104 / 255), (1 / 255,) * 3)
+"""Of networks that take pixel values in 0 to 255 less the mean colour."""
+
 BATCH = 16
+
+
+class _Reached(Exception):  # noqa: N818 - nothing went wrong
+    """All layers that were asked for have been computed."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +48,82 @@ class Encoder:
         Of the pictures it was trained on.
     forward : callable, optional
         (network, batch, layer) -> features, where a forward hook does not do.
+    names : mapping of str to str
+        The field's names of layers, and the modules that give them.
     """
 
     network: torch.nn.Module
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     forward: Callable[[Any, torch.Tensor, str], torch.Tensor] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def activations(
+        self, pictures: torch.Tensor, layers: Sequence[str]
+    ) -> list[torch.Tensor]:
+        """Return what layers give, each (n, *shape), so that gradients flow.
+
+        The network is computed up to the last of them, once.
+
+        Parameters
+        ----------
+        pictures : Tensor of shape (n, 3, H, W)
+            In [0, 1], on the network's device.
+        layers : sequence of str
+            By the names of ``names``, or modules by their dotted names.
+
+        Raises
+        ------
+        UserError
+            If the network has no such layer, or does not come by it.
+        """
+        mean, std = (
+            pictures.new_tensor(part).view(1, 3, 1, 1) for part in (self.mean, self.std)
+        )
+        kept: dict[str, torch.Tensor] = {}
+
+        def keep(layer: str, out: Any) -> None:
+            # A copy, because a later layer may work in place.
+            kept[layer] = (out[0] if isinstance(out, tuple) else out).clone()
+            if len(kept) == len(set(layers)):
+                raise _Reached
+
+        with ExitStack() as hooks:
+            for layer in dict.fromkeys(layers):
+                module = self.network.get_submodule(self.module_of(layer))
+                hook = module.register_forward_hook(
+                    lambda _m, _i, out, layer=layer: keep(layer, out)
+                )
+                hooks.callback(hook.remove)
+            with suppress(_Reached):
+                self.network((pictures - mean) / std)
+        missed = [layer for layer in layers if layer not in kept]
+        if missed:
+            raise UserError(
+                f"The encoder {type(self.network).__name__} does not come by its layer "
+                f"{missed[0]!r}. Choose another.",
+                Status.USAGE,
+            )
+        return [kept[layer] for layer in layers]
+
+    def module_of(self, layer: str) -> str:
+        """Return the dotted name of the module that gives a layer.
+
+        Raises
+        ------
+        UserError
+            If there is none: which layers there are.
+        """
+        module = self.names.get(layer, layer)
+        there = [name for name, _ in self.network.named_modules() if name]
+        if module not in there:
+            raise UserError(
+                f"The encoder {type(self.network).__name__} has no layer {layer!r}. It "
+                f"has {', '.join(self.names or there)}"
+                f"{', and modules by their own names' if self.names else ''}.",
+                Status.USAGE,
+            )
+        return module
 
     @torch.inference_mode()
     def features(
@@ -82,8 +168,15 @@ class Encoder:
         return kept[0]
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state(path: Path, member: str = ".pt") -> dict[str, torch.Tensor]:
     """Read a state dict without pickle.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    member : str, optional
+        What the name of a file in an archive ends with, where ``path`` is a ``.zip``.
 
     Raises
     ------
@@ -91,7 +184,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         If the file is damaged or holds something else.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        source = BytesIO(read_member(path, member)) if path.suffix == ".zip" else path
+        state = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises much that differs by version
         raise UserError(
             f"{path}: cannot be read as weights ({type(error).__name__}). It may be "
@@ -100,6 +196,21 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds {type(state).__name__}, expected weights.")
     return state
+
+
+def read_member(path: Path, ending: str) -> bytes:
+    """Return what is in the file of an archive whose name ends so.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    with ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(ending)]
+        if not names:
+            raise KeyError(f"no file that ends in {ending}")
+        return archive.read(names[0])
 
 
 def load_state(
@@ -123,16 +234,48 @@ def load_state(
 
 
 def _torchvision(
-    make: Callable[..., torch.nn.Module], path: Path, **options: Any
+    make: Callable[..., torch.nn.Module],
+    path: Path,
+    names: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Encoder:
-    network = make(weights=None, **options)
+    network = drawn_apart(lambda: make(weights=None, **options))
     load_state(network, read_state(path), path)
-    return Encoder(network, *IMAGENET)
+    return Encoder(network, *IMAGENET, names=names or {})
+
+
+def drawn_apart(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """Make a network, whose first weights leave global randomness as it is."""
+    with torch.random.fork_rng(devices=[]):
+        return make()
 
 
 def alexnet(path: Path) -> Encoder:
     """AlexNet as torchvision has it."""
-    return _torchvision(torchvision.models.alexnet, path)
+    return _torchvision(torchvision.models.alexnet, path, ALEXNET_LAYERS)
+
+
+def vgg19(path: Path) -> Encoder:
+    """VGG-19 as torchvision has it."""
+    return _torchvision(torchvision.models.vgg19, path, VGG19_LAYERS)
+
+
+def vgg19_caffe(path: Path) -> Encoder:
+    """VGG-19 with its first weights, converted from Caffe (figshare 21564384).
+
+    They take blue, green and red less the mean colour, in 0 to 255.
+    """
+    network = drawn_apart(lambda: torchvision.models.vgg19(weights=None))
+    state = read_state(path)
+    if "features.0.weight" in state:
+        state["features.0.weight"] = state["features.0.weight"].flip(1)
+    load_state(network, state, path)
+    return Encoder(network, *CAFFE, names=VGG19_LAYERS)
+
+
+def resnet50(path: Path) -> Encoder:
+    """ResNet-50 as torchvision has it."""
+    return _torchvision(torchvision.models.resnet50, path, RESNET50_LAYERS)
 
 
 def inception_v3(path: Path) -> Encoder:
@@ -154,17 +297,17 @@ def efficientnet_v2_s(path: Path) -> Encoder:
 
 def squeezenet1_1(path: Path) -> Encoder:
     """SqueezeNet 1.1, with or without its classifier."""
-    network = torchvision.models.squeezenet1_1(weights=None)
+    network = drawn_apart(lambda: torchvision.models.squeezenet1_1(weights=None))
     state = read_state(path)
     if "classifier.1.weight" not in state:
         state = {**network.state_dict(), **state}
     load_state(network, state, path)
-    return Encoder(network, *IMAGENET)
+    return Encoder(network, *IMAGENET, names=SQUEEZENET_LAYERS)
 
 
 def swav_resnet50(path: Path) -> Encoder:
     """ResNet-50 trained by SwAV; what projects to its prototypes is left out."""
-    network = torchvision.models.resnet50(weights=None)
+    network = drawn_apart(lambda: torchvision.models.resnet50(weights=None))
     network.fc = torch.nn.Identity()
     state = {
         key.removeprefix("module."): value for key, value in read_state(path).items()
@@ -180,9 +323,14 @@ def clip_vision(path: Path) -> Encoder:
     """CLIP's picture tower: layers ``projected`` and ``hidden.N``."""
     from transformers import CLIPVisionModelWithProjection
 
-    return Encoder(
-        pretrained(CLIPVisionModelWithProjection, path), *CLIP, forward=_clip_layer
-    )
+    network = pretrained(CLIPVisionModelWithProjection, path)
+    names = {
+        f"hidden.{n + 1}": f"vision_model.encoder.layers.{n}"
+        for n in range(network.config.num_hidden_layers)
+    }
+    names = {"hidden.0": "vision_model.pre_layrnorm", **names}
+    names["projected"] = "visual_projection"
+    return Encoder(network, *CLIP, forward=_clip_layer, names=names)
 
 
 def _clip_layer(network: Any, batch: torch.Tensor, layer: str) -> torch.Tensor:
@@ -193,12 +341,22 @@ def _clip_layer(network: Any, batch: torch.Tensor, layer: str) -> torch.Tensor:
 
 
 def dinov2(path: Path) -> Encoder:
-    """DINOv2: the layer ``cls``, the normalised class token."""
+    """DINOv2: the layer ``cls``, the normalised class token.
+
+    Of all tokens, ``activations`` gives ``hidden.N`` and ``normalised``.
+    """
     from transformers import Dinov2Model
 
+    network = pretrained(Dinov2Model, path)
+    names = {
+        f"hidden.{n + 1}": f"encoder.layer.{n}"
+        for n in range(network.config.num_hidden_layers)
+    }
+    names = {"hidden.0": "embeddings", **names, "normalised": "layernorm"}
     return Encoder(
-        pretrained(Dinov2Model, path),
+        network,
         *IMAGENET,
+        names=names,
         forward=lambda network, batch, _layer: (
             network(pixel_values=batch).pooler_output
         ),

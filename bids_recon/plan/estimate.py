@@ -26,7 +26,12 @@ READ = 2e7
 PRODUCTS = 1e10
 """Multiplications and additions of matrix products in a second."""
 
-PER_TARGET = {"sparse": 1e-3, "sparse_logistic": 1e-2, "encoding_inversion": 2e-2}
+PER_TARGET = {
+    "sparse": 1e-3,
+    "sparse_logistic": 1e-2,
+    "encoding_inversion": 2e-2,
+    "unit-ridge": 4e-3,
+}
 """Seconds in which a decoder fits one target in a fold; others share their work."""
 
 PER_PICTURE = 0.012
@@ -141,7 +146,8 @@ def analysis_seconds(analysis: Analysis, sizes: Sizes) -> dict[str, float]:
     n_train = sizes.n_trials * (1 - 1 / sizes.n_folds)
     decode = 0.1
     for name, step in analysis.recipe.decode.items():
-        n_fits = sizes.n_folds * (1 + INNER * (_learns(analysis) or bool(step.rescale)))
+        held_out = _learns(analysis) or step.rescale in ("train", "transductive")
+        n_fits = sizes.n_folds * (1 + INNER * held_out)
         decode += n_fits * _fit_seconds(step, n_train, sizes, sizes.n_features[name])
     shown = 0.1 + sizes.n_trials * PER_PICTURE
     return {"decode": decode, "generate": shown / 2, "evaluate": shown}
@@ -167,7 +173,8 @@ def sizes_of(plan: Plan, analysis: Analysis) -> Sizes:
     n_train = len(trials) - len(trials) // len(split.folds)
     learned = min(n_train, len(plan.pictures), height * width)
     n_features = {
-        name: PRETRAINED.get(
+        name: step.features.options.get("units")
+        or PRETRAINED.get(
             step.features.name,
             learned if step.features.name in ("eigenimage", "edges") else None,
         )

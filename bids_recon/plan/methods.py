@@ -16,6 +16,7 @@ from bids_recon.recipe import (
     Method,
     Recipe,
     read_recipe,
+    steps_called,
     with_steps,
     without_feeds,
 )
@@ -94,10 +95,20 @@ def generator_class(recipe: Recipe) -> Any:
 
 
 def feeds_of(recipe: Recipe) -> dict[str, str]:
-    """Return which decoded feature space feeds each need of the generator."""
-    made = generator_of(recipe, Machine())
-    feeds = {need: getattr(made, need) for need in made.needs}
-    return {need: name for need, name in feeds.items() if name is not None}
+    """Return which decoded feature space feeds each need of the generator.
+
+    A need that takes several has an entry for each, ``need/name``.
+    """
+    made, feeds = generator_of(recipe, Machine()), {}
+    for need in made.needs:
+        fed = getattr(made, need)
+        if need in getattr(made, "several", ()):
+            names = (fed,) if isinstance(fed, str) else fed
+            every = [steps_called(name, recipe.decode) or (name,) for name in names]
+            feeds |= {f"{need}/{name}": name for part in every for name in part}
+        elif fed is not None:
+            feeds[need] = fed
+    return feeds
 
 
 def checked_recipe(recipe: Recipe, where: str | None = None) -> Recipe:
@@ -141,7 +152,8 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
 def _misfed(recipe: Recipe, feeds: Mapping[str, str]) -> Iterator[Finding]:
     """Find what a generator is fed from and cannot use."""
     generator = generator_class(recipe)
-    for need, name in feeds.items():
+    for key, name in feeds.items():
+        need = key.split("/")[0]
         if name not in recipe.decode:
             yield Finding(
                 ("generate", need),
@@ -152,7 +164,11 @@ def _misfed(recipe: Recipe, feeds: Mapping[str, str]) -> Iterator[Finding]:
         space = space_class(recipe.decode[name].features)
         method = getattr(generator, "calls", {}).get(need)
         if method and not hasattr(space, method):
-            what = {"decode": "way back to pictures", "spread": "patches"}[method]
+            what = {
+                "decode": "way back to pictures",
+                "spread": "patches",
+                "units_of": "layer of an encoder",
+            }[method]
             yield Finding(("generate", need), f"{name!r} has no {what}")
         if need in getattr(generator, "of_captions", ()) and not of_captions(space):
             yield Finding(("generate", need), f"{name!r} are no features of captions")
@@ -207,6 +223,14 @@ def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:
     ]
     if missing:
         raise UserError(absent(missing), Status.NO_INPUT)
+    steps = [step for recipe in recipes for step in recipe.decode.values()]
+    spaces = [space_of(step, machine) for step in steps]
+    groups: dict[object, list[Any]] = {}
+    for space in spaces:
+        if hasattr(space, "shared"):
+            groups.setdefault(space.shared, []).append(space)
+    for group in groups.values():
+        group[0].check(group)
 
 
 def weights_of(recipe: Recipe) -> list[str]:
@@ -214,7 +238,8 @@ def weights_of(recipe: Recipe) -> list[str]:
     methods = [space_of(step, Machine()) for step in recipe.decode.values()]
     methods.append(generator_of(recipe, Machine()))
     # Others have weights of another kind, such as those of patch sizes.
-    return sorted({method.weights for method in methods if hasattr(method, "machine")})
+    names = {method.weights for method in methods if hasattr(method, "machine")}
+    return sorted(names - {None})
 
 
 def weights_stamps(recipe: Recipe, settings: Settings) -> dict[str, str]:

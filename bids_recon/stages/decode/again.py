@@ -21,7 +21,7 @@ from bids_recon.stages.decode.baselines import MEAN, decoding_scores, listed
 from bids_recon.stages.decode.fold import StepPaths
 from bids_recon.stages.decode.fold_data import FoldData, Material
 from bids_recon.stages.decode.posterior import write_posterior
-from bids_recon.stages.decode.rescale import Scale, apply_scale
+from bids_recon.stages.decode.rescale import apply_scale, scale_again
 from bids_recon.stages.decode.step_decoder import columns_of, predict_to
 
 State = dict[str, np.ndarray]
@@ -132,11 +132,11 @@ def decode_again(
         paths[name].posterior.unlink(missing_ok=True)
         if hasattr(decoder, "gaussian") and hasattr(space, "deviation"):
             write_posterior(paths[name].posterior, decoder, space, X, counts)
-        if "rescale.true_mean" in state:
-            parts = {
-                key.removeprefix("rescale."): value
-                for key, value in state.items()
-                if key.startswith("rescale.")
-            }
-            apply_scale(test, Scale(**parts))
+        parts = {
+            key.removeprefix("rescale."): value
+            for key, value in state.items()
+            if key.startswith("rescale.")
+        }
+        if parts:
+            apply_scale(test, scale_again(parts))
     return scores

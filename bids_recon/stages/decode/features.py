@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from bids_recon.dataset.locks import locked
 from bids_recon.datatypes import FeatureSpace, Targets
 from bids_recon.files import is_as_noted, new_array, note_checksum, write_whole
+from bids_recon.plan.methods import machine_of, space_of
 from bids_recon.plan.plan import Plan, load_plan_pictures, load_prior
 from bids_recon.recipe import Recipe
 from bids_recon.weights import stamp_of
@@ -40,12 +41,15 @@ class Gallery:
         The folder in which the features of pretrained spaces are kept.
     unseen : array of shape (n_prior, 3, H, W), optional
         Pictures that were never shown.
+    together : tuple of FeatureSpace
+        Spaces of which those that have ``shared`` in common are computed at once.
     """
 
     pictures: np.ndarray
     captions: tuple[tuple[str, ...], ...] = ()
     cache: Path | None = None
     unseen: np.ndarray | None = None
+    together: tuple[FeatureSpace, ...] = ()
 
     @property
     def prior(self) -> np.ndarray:
@@ -58,12 +62,16 @@ class Gallery:
         pictures = load_plan_pictures(plan, recipe)
         captions = tuple(plan.captions.values())
         unseen = load_prior(plan, pictures) if plan.prior else None
-        return cls(pictures, captions, plan.work / "features", unseen)
+        machine = machine_of(plan.settings)
+        spaces = (space_of(step, machine) for step in recipe.decode.values())
+        together = tuple(space for space in spaces if hasattr(space, "shared"))
+        return cls(pictures, captions, plan.work / "features", unseen, together)
 
     def prior_features(self, space: FeatureSpace) -> np.ndarray:
         """Return the features of pictures that were never shown, (n_prior, *shape)."""
         if len(self.prior) and getattr(space, "pretrained", False):
-            return Gallery(self.prior, (), self.cache)._kept(space)
+            gallery = Gallery(self.prior, (), self.cache, None, self.together)
+            return gallery._kept(space)
         shape = space.encode(self.pictures[:1]).shape[1:]
         return space.encode(self.prior) if len(self.prior) else np.empty((0, *shape))
 
@@ -82,13 +90,35 @@ class Gallery:
         items = self.captions if of_captions else self.pictures
         if self.cache is None:
             return space.encode(items)
-        target = self.cache / f"{type(space).__name__}-{self._digest(space)}.npy"
+        target = self._target(space)
+        if is_as_noted(target):
+            return np.load(target, mmap_mode="r")
+        group = self._group(space)
+        first = min(map(self._target, group.values()))
         # Jobs of one participant may want the same features at once.
-        with locked([target.with_suffix(".lock")]):
-            if not is_as_noted(target):
-                encode_to(target, space, items)
-                note_checksum(target)
+        with locked([first.with_suffix(".lock")]):
+            left = {
+                self._target(own): own
+                for own in group.values()
+                if not is_as_noted(self._target(own))
+            }
+            if left:
+                encode_to(tuple(left), tuple(left.values()), items)
+            for path in left:
+                note_checksum(path)
         return np.load(target, mmap_mode="r")
+
+    def _group(self, space: FeatureSpace) -> dict[str, FeatureSpace]:
+        """Return a space, and those that are computed at once with it."""
+        alike = [
+            other
+            for other in self.together
+            if getattr(space, "shared", None) == other.shared
+        ]
+        return {repr(own): own for own in (space, *alike)}
+
+    def _target(self, space: FeatureSpace) -> Path:
+        return self.cache / f"{type(space).__name__}-{self._digest(space)}.npy"
 
     def _digest(self, space: FeatureSpace) -> str:
         digest = sha256(repr(space).encode())
@@ -102,43 +132,58 @@ class Gallery:
         return digest.hexdigest()[:16]
 
 
-def encode_to(path: Path, space: FeatureSpace, items: object) -> None:
+def encode_to(
+    paths: Sequence[Path], spaces: Sequence[FeatureSpace], items: object
+) -> None:
     """Write the features of all items, some at a time; one that was killed goes on.
 
     Parameters
     ----------
-    path : Path
-        Where they are found when all are there.
-    space : FeatureSpace
-        A pretrained one.
+    paths : sequence of Path
+        Where they are found when all are there, for each space.
+    spaces : sequence of FeatureSpace
+        A pretrained one, or several that have ``shared`` in common.
     items : sequence
         Pictures, or captions.
     """
-    part = path.with_name(f"unfinished-{path.name}")
-    note = part.with_suffix(".json")
-    done = _done(note) if part.is_file() else 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tell = teller(f"features {path.stem}", len(items), done)
+    parts = [path.with_name(f"unfinished-{path.name}") for path in paths]
+    note = parts[0].with_suffix(".json")
+    names = [path.name for path in paths]
+    done = _done(note, names) if all(part.is_file() for part in parts) else 0
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    tell = teller(f"features {paths[0].stem}", len(items), done)
     first = done
-    for rows, values in space.batches(items[first:]):
-        if done == 0:
-            shape = (len(items), *values.shape[1:])
-            out = new_array(part, shape)
-        else:
-            out = np.lib.format.open_memmap(part, "r+")
-        out[first + rows.start : first + rows.stop] = values
-        out.flush()
+    for rows, found in _batches(spaces, items[first:]):
+        for part, values in zip(parts, found, strict=True):
+            if done == 0:
+                out = new_array(part, (len(items), *values.shape[1:]))
+            else:
+                out = np.lib.format.open_memmap(part, "r+")
+            out[first + rows.start : first + rows.stop] = values
+            out.flush()
         done = first + rows.stop
-        text = json.dumps({"Done": done})
+        text = json.dumps({"Done": done, "Files": names})
         write_whole(note, lambda new, text=text: new.write_text(text))
         tell(done)
-    part.replace(path)
+    for part, path in zip(parts, paths, strict=True):
+        part.replace(path)
     note.unlink(missing_ok=True)
 
 
-def _done(note: Path) -> int:
+def _batches(
+    spaces: Sequence[FeatureSpace], items: object
+) -> Iterator[tuple[slice, Sequence[np.ndarray]]]:
+    if hasattr(spaces[0], "shared"):
+        yield from spaces[0].batches_of(spaces, items)
+        return
+    for rows, values in spaces[0].batches(items):
+        yield rows, (values,)
+
+
+def _done(note: Path, names: list[str]) -> int:
     try:
-        return int(json.loads(note.read_text(encoding="utf-8"))["Done"])
+        noted = json.loads(note.read_text(encoding="utf-8"))
+        return int(noted["Done"]) if noted["Files"] == names else 0
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 

@@ -1,6 +1,6 @@
 """Give decoded features the mean and scale of true ones, which ridge shrinks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from bids_recon.datatypes import Targets, column_blocks
 from bids_recon.errors import UserError
 from bids_recon.files import new_array, write_whole
+from bids_recon.stages.decode.layer_scale import FORMS, LayerScale
 
 ENOUGH = 1000
 """Trials that give a standard deviation to about 2 %; more are not held out."""
@@ -26,11 +27,11 @@ def rescale(
     ----------
     path : Path
         Decoded features of the test trials (n_test, *shape).
-    how : {'train', 'transductive'}
+    how : {'train', 'transductive', 'paper', 'train-centred'}
         Mean m and deviation of predictions: the mean of the training targets, about
         which predictions lie, and how much predictions of training trials that
         decoders were not fitted on vary about it; or those of the test trials
-        themselves.
+        themselves. The last two are those of ``LayerScale``.
     Y : Targets
         True features of the training trials.
     spread : callable
@@ -66,16 +67,28 @@ class Scale:
     deviation: np.ndarray
 
 
-def learn_scale(how: str, Y: Targets, spread: Callable[[int], np.ndarray]) -> Scale:
+def learn_scale(
+    how: str, Y: Targets, spread: Callable[[int], np.ndarray]
+) -> Scale | LayerScale:
     """Return the scale that decoded features get; parameters as of ``rescale``."""
+    if how in FORMS:
+        return LayerScale.learn(how, Y)
     true = moments([Y])
     if how == "transductive":
         return Scale(*true, np.empty(0), np.empty(0))
     return Scale(*true, true[0], spread(ENOUGH))
 
 
-def apply_scale(path: Path, scale: Scale) -> None:
+def scale_again(state: Mapping[str, np.ndarray]) -> Scale | LayerScale:
+    """Return a scale that was learned before, from its arrays."""
+    return Scale(**state) if "true_mean" in state else LayerScale.again(state)
+
+
+def apply_scale(path: Path, scale: Scale | LayerScale) -> None:
     """Give decoded features (n_test, *shape) in a file the scale of true ones."""
+    if isinstance(scale, LayerScale):
+        scale.apply(path)
+        return
     values = np.load(path, mmap_mode="r")
     decoded = values.reshape(len(values), -1)
     mean, deviation = scale.mean, scale.deviation

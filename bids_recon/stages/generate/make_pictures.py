@@ -70,6 +70,7 @@ class Maker:
         self.generator = generator_of(self.recipe, machine)
         self.model = plan.models.get(analysis.key)
         self.states: dict[str, np.ndarray] = {}
+        self.at_once = getattr(self.generator, "at_once", None)
 
     def make(
         self, fold: Fold, rows: pd.DataFrame, folder: Path
@@ -105,7 +106,10 @@ class Maker:
         if not len(rows):
             return learned
         self._limits(fold, test, train_picture, test_picture)
-        if getattr(self.generator, "one_by_one", False):
+        if self.at_once is not None:
+            test = self._with_first_pictures(test, fold)
+            self._some_at_once(fold, test, rows, folder)
+        elif getattr(self.generator, "one_by_one", False):
             self._one_by_one(fold, self._with_first_pictures(test, fold), rows, folder)
         else:
             seed = seed_of(self.plan, self.recipe, fold.name)
@@ -214,6 +218,43 @@ class Maker:
             save_picture(self.generator.generate(one, seed)[0], folder / image)
             done += 1
             tell(done)
+
+    def _some_at_once(
+        self,
+        fold: Fold,
+        decoded: dict[str, Decoded],
+        rows: pd.DataFrame,
+        folder: Path,
+    ) -> None:
+        """Make the pictures that are not there yet, and keep the curves of their loss.
+
+        Those that are computed at once are always the same, so that a run that was
+        killed ends with the same bytes.
+        """
+        name = f"sub-{self.plan.subject} {self.recipe.name} {fold.name}"
+        images, seed = list(rows["image"]), seed_of(self.plan, self.recipe, fold.name)
+        tell = teller(f"{name} pictures", len(images))
+        for first in range(0, len(images), self.at_once):
+            part = slice(first, first + self.at_once)
+            curves = [self.curve_path(image) for image in images[part]]
+            pictures = [folder / image for image in images[part]]
+            if all(path.is_file() for path in [*pictures, *curves]):
+                continue
+            some = {
+                need: Decoded(own.values[part], own.space)
+                for need, own in decoded.items()
+            }
+            made = self.generator.generate(some, seed)
+            for path, curve in zip(curves, self.generator.curves, strict=True):
+                write_whole(path, lambda new, curve=curve: np.save(new, curve))
+            for path, picture in zip(pictures, made, strict=True):
+                save_picture(picture, path)
+            tell(first + len(pictures))
+
+    def curve_path(self, image: str) -> Path:
+        """Return where the loss before each step of a picture is kept."""
+        folder = self.plan.work / f"{self.analysis.desc}_{self.analysis.label}"
+        return folder / f"{Path(image).stem}_loss.npy"
 
     def _limits(
         self,

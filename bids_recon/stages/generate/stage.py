@@ -12,12 +12,18 @@ from bids_recon.dataset.derivatives import LONGEST_STEM, camel_case, output_path
 from bids_recon.dataset.descriptions import generators_of
 from bids_recon.dataset.leftovers import remove_listed
 from bids_recon.dataset.sidecar import Record, Sidecar
+from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Trials, repeated
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Split
 from bids_recon.files import save_arrays, write_text, write_whole
 from bids_recon.machine import Machine
-from bids_recon.plan.methods import generator_of, machine_of, weights_stamps
+from bids_recon.plan.methods import (
+    generator_class,
+    generator_of,
+    machine_of,
+    weights_stamps,
+)
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.recipe import Recipe
 from bids_recon.stages.decode.fold_data import (
@@ -52,6 +58,7 @@ class ReconFiles:
     null: Path
     spurious: Path
     generator: Path
+    loss: Path
 
 
 def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
@@ -71,6 +78,7 @@ def recon_files(plan: Plan, analysis: Analysis) -> ReconFiles:
         null=output_path(root, "null", **entities),
         spurious=output_path(root, "spurious", **entities),
         generator=output_path(root, "generator", **entities),
+        loss=output_path(root, "loss", **entities),
     )
 
 
@@ -131,6 +139,8 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     learns = generator_learns(recipe) and not plan.applies
     if learns:
         limits["generator"] = files.generator
+    if keeps_curves(recipe):
+        limits["loss"] = files.loss
     sidecar = Sidecar(files.sidecar, {**pictures, **limits})
     reason = sidecar.why_run(record)
     if reason is None:
@@ -139,6 +149,8 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     maker = Maker(plan, analysis, material, machine)
     note = files.folder.with_name(f"{files.folder.name}{UNFINISHED}")
     work = [path for fold in split.folds for path in maker.first_paths(fold)]
+    if keeps_curves(recipe):
+        work += [maker.curve_path(image) for image in table["image"]]
     begin(sidecar, record, note, list(pictures.values()), [*limits.values(), *work])
     learned = {}
     for fold in split.folds:
@@ -150,6 +162,8 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
             learned[fold.name] = found
     if learns:
         write_whole(files.generator, lambda part: save_arrays(plain(maker), part))
+    if keeps_curves(recipe):
+        write_text(files.loss, table_text(curves(maker, table)))
     describe = {
         "Description": (
             f"Pictures reconstructed by the recipe {recipe.name}, listed in "
@@ -161,6 +175,21 @@ def generate_stage(plan: Plan, analysis: Analysis) -> Result:
     sidecar.write(record, describe, [], machine.used)
     note.unlink(missing_ok=True)
     return Result(True, reason)
+
+
+def keeps_curves(recipe: Recipe) -> bool:
+    """Tell whether the recipe's generator has a loss that goes down."""
+    return hasattr(generator_class(recipe), "at_once")
+
+
+def curves(maker: Maker, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the loss of each picture before each step, a row for each."""
+    parts = []
+    for image in table["image"]:
+        loss = np.load(maker.curve_path(image))
+        steps = np.arange(len(loss))
+        parts.append(pd.DataFrame({"image": image, "step": steps, "loss": loss}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def plain(maker: Maker) -> dict[str, np.ndarray]:
