@@ -44,11 +44,14 @@ def load(registry: Mapping[str, str], kind: str, name: str) -> Any:
 
 @cache
 def options_of(method: Any) -> type[Table]:
-    """Return the schema of a method's options: its parameters, as annotated."""
+    """Return the schema of a method's options: its parameters, as annotated.
+
+    Those without a default must be given.
+    """
     hints = get_type_hints(method)
     fields = {
-        name: (hints[name], None)
-        for name in inspect.signature(method).parameters
+        name: (hints[name], ... if own.default is own.empty else None)
+        for name, own in inspect.signature(method).parameters.items()
         if name != "machine"
     }
     return create_model(method.__name__, __base__=Table, **fields)

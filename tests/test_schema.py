@@ -252,7 +252,7 @@ class TestRecipes:
                 "decode: eigenimage: voxels: k is at least 1, not -5",
             ),
             ("decode: {eigenimage: {voxels: f_valu}}", "Did you mean 'f_value'?"),
-            ("decode: {eigenimage: {rescale: 3}}", "rescale: expected 'train' or"),
+            ("decode: {eigenimage: {rescale: 3}}", "rescale: expected 'train', 't"),
             ("decode: {eigenimage: {beside: edges}}", "beside: expected a list"),
             ("decode: {eigenimage: {beside: [edges]}}", "beside: the decoder 'ridge'"),
             ("decode: {../x: {features: pixels}}", "decode: ../x: expected a name"),
