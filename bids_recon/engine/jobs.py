@@ -103,6 +103,15 @@ class Job:
     memory_mb: int = 0
     gpus: int = 0
 
+    @property
+    def before(self) -> tuple[str, ...]:
+        """All jobs that must have ended."""
+        return (*self.needs, *self.after)
+
+    def known(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Return what it gets to know: the outcomes of those jobs."""
+        return {name: outcomes[name] for name in self.before}
+
 
 def not_run(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
     """Return the outcome of a job that cannot run because one that it needs failed."""
@@ -190,8 +199,4 @@ def _threads(n_threads: int) -> Any:
 
 def ready(waiting: Iterable[Job], outcomes: Mapping[str, Outcome]) -> list[Job]:
     """Return the jobs that could begin, in their order."""
-    return [
-        job
-        for job in waiting
-        if all(name in outcomes for name in (*job.needs, *job.after))
-    ]
+    return [job for job in waiting if all(name in outcomes for name in job.before)]

@@ -267,5 +267,4 @@ def _outcome_of(work: bytes, n_threads: int) -> Outcome:
 
 def packed(job: Job, outcomes: Mapping[str, Outcome]) -> bytes:
     """Return a job with the outcomes that it knows, for ``carry_out_beside``."""
-    known = {name: outcomes[name] for name in (*job.needs, *job.after)}
-    return pickle.dumps((job.name, pickle.dumps((job, known))))
+    return pickle.dumps((job.name, pickle.dumps((job, job.known(outcomes)))))

@@ -75,9 +75,8 @@ class _Worker:
     def begin(self, job: Job, outcomes: Mapping[str, Outcome]) -> None:
         """Have a job carried out."""
         self.job = job
-        known = {name: outcomes[name] for name in (*job.needs, *job.after)}
         try:
-            self.connection.send((job, known))
+            self.connection.send((job, job.known(outcomes)))
         except OSError:
             return  # The process died before; ``receive`` tells.
 

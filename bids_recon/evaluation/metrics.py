@@ -92,11 +92,11 @@ def ssim(
     """
     pair = [greys(part, grey) for part in (seen, reconstructed)]
     side = min(pair[0].shape[1:])
-    if side < (3 if regime == "uniform" else GAUSSIAN_WINDOW):
+    if is_too_small(side, regime):
         return np.full(len(seen), np.nan)
     options: dict[str, object] = {"data_range": 1.0}
     if regime == "uniform":
-        options["win_size"] = min(SSIM_WINDOW, side if side % 2 else side - 1)
+        options["win_size"] = uniform_window(side)
     else:
         options |= {
             "gaussian_weights": True,
@@ -107,6 +107,16 @@ def ssim(
     return np.array(
         [structural_similarity(a, b, **options) for a, b in zip(*pair, strict=True)]
     )
+
+
+def is_too_small(side: int, regime: str) -> bool:
+    """Tell whether pictures have no structural similarity in a regime of ``ssim``."""
+    return side < (3 if regime == "uniform" else GAUSSIAN_WINDOW)
+
+
+def uniform_window(side: int) -> int:
+    """Return the side of the uniform window for pictures of some smaller side."""
+    return min(SSIM_WINDOW, side if side % 2 else side - 1)
 
 
 def greys(pictures: np.ndarray, how: str) -> np.ndarray:

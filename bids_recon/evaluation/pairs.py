@@ -12,13 +12,14 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 
 from bids_recon.evaluation.metrics import (
     GAUSSIAN_WINDOW,
-    SSIM_WINDOW,
     bright,
     correlation_matrix,
     f1_of,
     greys,
+    is_too_small,
     mcc_of,
     patch_accuracy_of,
+    uniform_window,
 )
 
 SIGMA = 1.5
@@ -72,7 +73,7 @@ def ssim_matrix(
     a = greys(seen, grey)
     result = np.full((len(reconstructed), len(a)), np.nan)
     side = min(a.shape[1:])
-    if side < (3 if regime == "uniform" else GAUSSIAN_WINDOW):
+    if is_too_small(side, regime):
         return result
     smooth, inner, correction = _window(regime, side)
     step = max(1, BLOCK_VALUES // (a.shape[1] * a.shape[2]))
@@ -105,7 +106,7 @@ Smooth = Callable[[np.ndarray], np.ndarray]
 def _window(regime: str, side: int) -> tuple[Smooth, tuple[slice, ...], float]:
     """Return the filter of a regime, what is kept of it, and Bessel's correction."""
     if regime == "uniform":
-        size = min(SSIM_WINDOW, side if side % 2 else side - 1)
+        size = uniform_window(side)
         inside = slice(size // 2, -(size // 2))
         n = size**2
         return (

@@ -21,7 +21,7 @@ from bids_recon.stages.decode.baselines import MEAN, decoding_scores, listed
 from bids_recon.stages.decode.fold import StepPaths
 from bids_recon.stages.decode.fold_data import FoldData, Material
 from bids_recon.stages.decode.posterior import write_posterior
-from bids_recon.stages.decode.rescale import apply_scale, scale_again
+from bids_recon.stages.decode.rescale import scale_again
 from bids_recon.stages.decode.step_decoder import columns_of, predict_to
 
 State = dict[str, np.ndarray]
@@ -138,5 +138,5 @@ def decode_again(
             if key.startswith("rescale.")
         }
         if parts:
-            apply_scale(test, scale_again(parts))
+            scale_again(parts).apply(test)
     return scores

@@ -16,7 +16,7 @@ from bids_recon.stages.decode.baselines import beside, decoding_scores, listed
 from bids_recon.stages.decode.features import COMPARED
 from bids_recon.stages.decode.fold_data import FoldData, Material
 from bids_recon.stages.decode.posterior import prior_of, write_posterior
-from bids_recon.stages.decode.rescale import apply_scale, learn_scale
+from bids_recon.stages.decode.rescale import learn_scale
 from bids_recon.stages.decode.step_decoder import StepDecoder, fit_space
 
 
@@ -138,7 +138,7 @@ class FoldDecoder:
             scale = learn_scale(step.rescale, Y, own.spread)
             state |= {f"rescale.{k}": v for k, v in vars(scale).items()}
             if tested:
-                apply_scale(paths.test, scale)
+                scale.apply(paths.test)
         if self.learns:
             own.decode_out_of_fold(paths.train)
         self.before = own

@@ -4,7 +4,6 @@ Both published forms take one number for a layer and picture, where ``rescale: t
 takes one for each unit.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +63,6 @@ class LayerScale:
             total += values.sum(axis=0)
         centre = total.ravel() / len(distinct) if ddof else np.empty(0)
         return cls(np.asarray(np.concatenate(spreads).mean()), centre)
-
-    @classmethod
-    def again(cls, state: Mapping[str, np.ndarray]) -> "LayerScale":
-        """Return what was learned before."""
-        return cls(**state)
 
     def apply(self, path: Path) -> None:
         """Rescale decoded features (n_test, *shape) in a file."""

@@ -46,7 +46,7 @@ def rescale(
     ----------
     Ozcelik & VanRullen (2023), Scientific Reports 13, 15666: the transductive form.
     """
-    apply_scale(path, learn_scale(how, Y, spread))
+    learn_scale(how, Y, spread).apply(path)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,33 @@ class Scale:
     mean: np.ndarray
     deviation: np.ndarray
 
+    def apply(self, path: Path) -> None:
+        """Give decoded features (n_test, *shape) in a file the scale of true ones."""
+        values = np.load(path, mmap_mode="r")
+        decoded = values.reshape(len(values), -1)
+        mean, deviation = self.mean, self.deviation
+        if not len(mean):
+            if len(decoded) < 2:
+                raise UserError(
+                    "rescale: transductive takes the scale of the test trials "
+                    "themselves, and there is one only. Use rescale: train."
+                )
+            mean, deviation = moments([decoded])
+        true = self.true_mean, self.true_deviation
+        factor = np.divide(
+            true[1], deviation, out=np.zeros_like(true[1]), where=deviation > 1e-12
+        )
+
+        def write(part: Path) -> None:
+            out = new_array(part, values.shape)
+            flat = out.reshape(decoded.shape)
+            for columns in column_blocks(len(decoded), decoded.shape[1], BLOCK):
+                shifted = decoded[:, columns] - mean[columns]
+                flat[:, columns] = shifted * factor[columns] + true[0][columns]
+            out.flush()
+
+        write_whole(path, write)
+
 
 def learn_scale(
     how: str, Y: Targets, spread: Callable[[int], np.ndarray]
@@ -81,38 +108,7 @@ def learn_scale(
 
 def scale_again(state: Mapping[str, np.ndarray]) -> Scale | LayerScale:
     """Return a scale that was learned before, from its arrays."""
-    return Scale(**state) if "true_mean" in state else LayerScale.again(state)
-
-
-def apply_scale(path: Path, scale: Scale | LayerScale) -> None:
-    """Give decoded features (n_test, *shape) in a file the scale of true ones."""
-    if isinstance(scale, LayerScale):
-        scale.apply(path)
-        return
-    values = np.load(path, mmap_mode="r")
-    decoded = values.reshape(len(values), -1)
-    mean, deviation = scale.mean, scale.deviation
-    if not len(mean):
-        if len(decoded) < 2:
-            raise UserError(
-                "rescale: transductive takes the scale of the test trials themselves, "
-                "and there is one only. Use rescale: train."
-            )
-        mean, deviation = moments([decoded])
-    true = scale.true_mean, scale.true_deviation
-    factor = np.divide(
-        true[1], deviation, out=np.zeros_like(true[1]), where=deviation > 1e-12
-    )
-
-    def write(part: Path) -> None:
-        out = new_array(part, values.shape)
-        flat = out.reshape(decoded.shape)
-        for columns in column_blocks(len(decoded), decoded.shape[1], BLOCK):
-            shifted = decoded[:, columns] - mean[columns]
-            flat[:, columns] = shifted * factor[columns] + true[0][columns]
-        out.flush()
-
-    write_whole(path, write)
+    return (Scale if "true_mean" in state else LayerScale)(**state)
 
 
 def moments(parts: Iterable[np.ndarray | Targets]) -> tuple[np.ndarray, np.ndarray]:
