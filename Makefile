@@ -7,13 +7,14 @@
 # make lock    what images hold: the versions that are installed here
 # make container-test   the image, built and run without an engine (Debian, as root)
 # make slurm-test       one node of SLURM: arrays and --cluster slurm (Debian, as root)
+# make at-once-test     four runs on one folder in process numbers of their own (root)
 # make release-test     wheel, source archive and clone, each installed and tried
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz bench mutants docs lint lock container-test slurm-test release-test clean
+.PHONY: demo test fuzz bench mutants docs lint lock container-test slurm-test at-once-test release-test clean
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -78,6 +79,10 @@ container-test:
 # Needs: apt-get install slurm-wlm munge
 slurm-test: $(BIN)/.installed-test
 	$(BIN)/python tests/slurm.py
+
+# Needs: root, for process numbers of their own
+at-once-test: $(BIN)/.installed-test
+	$(BIN)/python tests/at_once.py
 
 release-test: $(BIN)/.installed-release
 	$(BIN)/python tests/release.py

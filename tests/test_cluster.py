@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -232,3 +233,17 @@ def test_what_is_not_installed_is_told(monkeypatch):
     monkeypatch.setattr("bids_recon.engine.clusters._has", lambda name: False)
     with pytest.raises(UserError, match=r"pip install 'bids-recon\[cluster\]'"):
         check_cluster("slurm")
+
+
+def test_a_worker_that_hangs_while_it_closes_is_ended():
+    code = (
+        "import threading\n"
+        "from types import SimpleNamespace\n"
+        "from bids_recon.engine import worker_end\n"
+        "worker_end.CLOSES_WITHIN = 0.1\n"
+        "closing = SimpleNamespace(name='closing')\n"
+        "worker_end.dask_setup(SimpleNamespace(status=closing))\n"
+        "threading.Event().wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert done.returncode == 1

@@ -117,6 +117,7 @@ class Kind:
             # SLURM keeps to the memory, and Dask's own pages need not be seen.
             "worker_extra_args": [
                 *("--memory-limit", "0"),
+                *("--preload", "bids_recon.engine.worker_end"),
                 *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
                 *self._asked("worker-extra-args"),
             ],

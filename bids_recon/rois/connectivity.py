@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 import numpy as np
-from nilearn.connectome import ConnectivityMeasure
-from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from bids_recon.errors import UserError
 
@@ -14,13 +12,13 @@ MIN_SAMPLES = 8
 
 MEASURES = MappingProxyType(
     {
-        "pearson": ("correlation", EmpiricalCovariance),
-        "shrunk": ("correlation", LedoitWolf),
-        "partial": ("partial correlation", LedoitWolf),
-        "covariance": ("covariance", LedoitWolf),
+        "pearson": "correlation",
+        "shrunk": "correlation",
+        "partial": "partial correlation",
+        "covariance": "covariance",
     }
 )
-"""What nilearn calls a measure, and the covariance that it is made of."""
+"""What nilearn calls a measure; all but ``pearson`` are of a shrunk covariance."""
 
 TANGENT = "tangent"
 """How a participant's covariance lies to the mean of all; only over participants."""
@@ -102,18 +100,23 @@ def enough(series: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _of_run(run: np.ndarray, measure: str) -> np.ndarray:
-    kind, estimator = MEASURES[measure]
+    # Few runs have a graph, and nilearn's connectome takes long to load.
+    from nilearn.connectome import ConnectivityMeasure
+    from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+
+    kind = MEASURES[measure]
     run = np.asarray(run, dtype=np.float64)
     scale = run.std(axis=0)
     varies = scale > 1e-9 * max(float(scale.max(initial=0.0)), 1e-300)
     n_nodes = run.shape[1]
     result = np.zeros((n_nodes, n_nodes))
     if varies.any():
-        options = {} if measure == "pearson" else {"block_size": 1000}
+        if measure == "pearson":
+            covariance = EmpiricalCovariance(store_precision=False)
+        else:
+            covariance = LedoitWolf(store_precision=False, block_size=1000)
         made = ConnectivityMeasure(
-            cov_estimator=estimator(store_precision=False, **options),
-            kind=kind,
-            standardize=True,
+            cov_estimator=covariance, kind=kind, standardize=True
         )
         result[np.ix_(varies, varies)] = made.fit_transform([run[:, varies]])[0]
     if kind != "covariance":
@@ -142,6 +145,9 @@ def tangent(covariances: Sequence[np.ndarray]) -> np.ndarray:
     ----------
     Varoquaux et al. (2010), MICCAI, 200-208.
     """
+    from nilearn.connectome import ConnectivityMeasure
+    from sklearn.covariance import EmpiricalCovariance
+
     if len(covariances) < 2:
         raise UserError(
             "Tangent connectivity is relative to the mean of participants: it needs "
