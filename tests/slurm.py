@@ -7,7 +7,6 @@ came out is compared, byte for byte, with what one process writes.
 """
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from sockets import listening
 
 from bids_recon.engine import Cluster, Job, Result, execute
 from bids_recon.errors import UserError
@@ -247,26 +248,6 @@ def nothing_left(out: Path) -> None:
     left = [path for place in places for path in place.glob(".bids-recon-part-*")]
     if left:
         raise SystemExit(f"left: {left}")
-
-
-def listening(numbers: set[int]) -> dict[str, int]:
-    """Return the addresses at which processes listen, after ``/proc/net``."""
-    sockets = set()
-    for number in numbers:
-        for entry in Path("/proc", str(number), "fd").iterdir():
-            try:
-                found = re.fullmatch(r"socket:\[(\d+)\]", str(entry.readlink()))
-            except OSError:
-                continue
-            sockets |= {found[1]} if found else set()
-    places = {}
-    for name in ("tcp", "tcp6"):
-        for line in Path("/proc/net", name).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in sockets:
-                address, port = fields[1].split(":")
-                places[f"{address}:{port}"] = int(port, 16)
-    return places
 
 
 def doors(number: int) -> None:

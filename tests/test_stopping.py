@@ -1,14 +1,20 @@
 """Ctrl-C, SIGTERM, a broken pipe and a full disk: one sentence, and nothing lost."""
 
+import errno
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sockets import listening
 from test_workflow import GROUP, files_of
+
+from bids_recon.errors import Status, UserError
+from bids_recon.files import write_whole
 
 SKIP = ("logs", "figures", *GROUP)
 
@@ -100,6 +106,28 @@ def test_workers_end_with_a_parent_that_was_killed(
     assert not [child for child in children if stays_alive(child)]
 
 
+def test_no_port_is_open_while_processes_work(
+    small_dataset, tmp_path, command, options
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert listening([os.getpid()])[f"0100007F:{server.getsockname()[1]:04X}"]
+    process = subprocess.Popen(
+        [
+            *(*command, small_dataset, tmp_path / "out", "participant", *options),
+            *("--n-procs", "2"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stderr.readline()
+    children = children_of(process.pid)
+    places = listening([process.pid, *children])
+    process.kill()
+    process.communicate()
+    assert len(children) >= 2
+    assert places == {}
+
+
 COMMANDS = {
     "bids-recon": "bids_recon.cli",
     "bids-recon-score": "bids_recon.score",
@@ -140,14 +168,14 @@ def test_nobody_reading_is_no_error_to_complain_of(name, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of its own, of a size in kB."""
+    """A disk of its own, with a limit."""
     mounted = []
 
-    def make(size):
-        folder = tmp_path / f"disk{size}"
+    def make(limit):
+        folder = tmp_path / "disk"
         folder.mkdir()
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder],
+            ["mount", "-t", "tmpfs", "-o", limit, "tmpfs", folder],
             capture_output=True,
             check=False,
         )
@@ -161,11 +189,11 @@ def small_disk(tmp_path):
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize("size", [64, 900])
+@pytest.mark.parametrize("limit", ["size=64k", "size=900k", "nr_inodes=70"])
 def test_a_full_disk_is_told_and_leaves_no_half_file(
-    small_dataset, finished, tmp_path, command, options, small_disk, size
+    small_dataset, finished, tmp_path, command, options, small_disk, limit
 ):
-    disk = small_disk(size)
+    disk = small_disk(limit)
     full = [*command, small_dataset, disk / "out", "participant", *options]
     done = subprocess.run(full, capture_output=True, text=True, check=False)
     assert done.returncode in (1, 73), done.stderr
@@ -177,3 +205,15 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
     for name, data in files_of(disk / "out", skip=SKIP).items():
         if name.startswith("sub-01/func/") and name.endswith((".tsv", ".nii.gz")):
             assert data == undisturbed[name]
+
+
+def test_a_quota_is_told_by_its_name(tmp_path):
+    def write(part):
+        part.write_text("half")
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with pytest.raises(UserError) as told:
+        write_whole(tmp_path / "file.txt", write)
+    assert "Check your quota, of space and of the number of files" in str(told.value)
+    assert told.value.status == Status.CANNOT_WRITE
+    assert not list(tmp_path.iterdir())
