@@ -41,6 +41,8 @@ def show_log(verbose: int) -> None:
     root.handlers = [_bar_handler() if shows_bars() else _PlainHandler()]
     root.setLevel(logging.INFO if verbose else logging.ERROR)
     logger.setLevel(logging.INFO)
+    # It tells everybody where its own files are.
+    logging.getLogger("bidsschematools").setLevel(logging.WARNING)
 
 
 class _PlainHandler(logging.StreamHandler):
