@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bids_recon import __version__
-from bids_recon.command import run_command
+from bids_recon.command import Parser, run_command
 from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.files import absolute_path
 from bids_recon.surroundings import (
@@ -33,19 +33,6 @@ EPILOG = """\
 exit status: 0 all done; 1 some participants failed, the others are done; 16 not a BIDS
 dataset; 18 the filters select nothing; 64 usage; 65 bad data; 66 no input; 69 no
 cluster; 73 cannot write; 130, 143 stopped. Documentation: docs/usage.md."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints end with our status and suggest what was meant."""
-
-    def error(self, message: str) -> Any:
-        """Raise what argparse complains of, with a suggestion."""
-        known = [option for action in self._actions for option in action.option_strings]
-        if message.startswith("unrecognized arguments: "):
-            first = message.removeprefix("unrecognized arguments: ").split()[0]
-            if first.startswith("-"):
-                message += f". {did_you_mean(first.split('=')[0], known)}"
-        raise UserError(f"{message} ({self.prog} --help lists all)", Status.USAGE)
 
 
 def make_parser(listing: bool = False) -> argparse.ArgumentParser:
@@ -218,6 +205,20 @@ def _add_method(group: Any) -> None:
         help="test trials of one picture: each by itself, or combined, for all recipes "
         "(default: as each recipe says)",
     )
+    group.add_argument(
+        "--picture-sets",
+        metavar="column:NAME",
+        help="the column of the events that says which set a picture belongs to, for "
+        "scores within each set (default: the test sets of the paper's split)",
+    )
+    group.add_argument(
+        "--train-fraction",
+        nargs="+",
+        type=_fraction,
+        metavar="SHARE",
+        help="learn from these shares of the training pictures, each contained in the "
+        "next, such as 0.25 0.5 1, and draw how scores grow (1)",
+    )
     group.add_argument("--seed", type=int, metavar="N", help="of all randomness (0)")
     group.add_argument(
         "--stages",
@@ -303,6 +304,16 @@ def _positive(text: str) -> int:
     return value
 
 
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected above 0 and up to 1, not {text}")
+    return value
+
+
 def make_settings(arguments: Sequence[str]) -> Any:
     """Read the command line, and the file of ``--config`` below it.
 
@@ -318,7 +329,7 @@ def make_settings(arguments: Sequence[str]) -> Any:
     values = {**(read_config(config) if config else {}), **given}
     for name, value in values.items():
         if isinstance(value, list):
-            values[name] = tuple(str(entry) for entry in value)
+            values[name] = tuple(value)
     for stage in values.get("stages", ()):
         if stage not in STAGES:
             raise UserError(
@@ -347,24 +358,9 @@ def _asks_what_there_is(arguments: Sequence[str]) -> bool:
 def _list(arguments: Sequence[str]) -> int:
     """Write what a run could be asked for."""
     given = vars(make_parser(listing=True).parse_args(arguments))
-    from bids_recon.plan.what_there_is import recipes_there_are, regions_there_are
+    from bids_recon.plan.what_there_is import what_there_is
 
-    both = "list" in given
-    parts = []
-    if both or given.get("recipe") == []:
-        parts.append(recipes_there_are())
-    if given.get("bids_dir") and (both or given.get("roi") == []):
-        from bids_recon.dataset.layout import Dataset
-        from bids_recon.settings import Settings
-
-        names = ("participant_label", "derivatives", "bids_filter_file")
-        own = {name: given[name] for name in names if name in given}
-        own |= {"skip_bids_validation": True, "level": "participant"}
-        bids_dir = given["bids_dir"]
-        parts.append(regions_there_are(Dataset(Settings(bids_dir, bids_dir, **own))))
-    elif both or given.get("roi") == []:
-        parts.append("Regions are those of a dataset: bids-recon BIDS_DIR --list")
-    sys.stdout.write("\n\n".join(parts) + "\n")
+    sys.stdout.write(what_there_is(given))
     return 0
 
 

@@ -1,13 +1,15 @@
-"""How the commands end: with a status, and in one sentence where it is not 0."""
+"""How the commands begin and end: with options, and with a status and a sentence."""
 
+import argparse
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
-from bids_recon.errors import UserError
+from bids_recon.errors import Status, UserError, did_you_mean
 from bids_recon.surroundings import made_up_for
 
 STOPPED = "stopped. The same command goes on where it was."
@@ -20,6 +22,19 @@ ENDING = threading.Event()
 
 BROKEN_PIPE = 128 + 13
 """What a shell says of a program whose output nobody reads any more."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints end with our status and suggest what was meant."""
+
+    def error(self, message: str) -> Any:
+        """Raise what argparse complains of, with a suggestion."""
+        known = [option for action in self._actions for option in action.option_strings]
+        if message.startswith("unrecognized arguments: "):
+            first = message.removeprefix("unrecognized arguments: ").split()[0]
+            if first.startswith("-"):
+                message += f". {did_you_mean(first.split('=')[0], known)}"
+        raise UserError(f"{message} ({self.prog} --help lists all)", Status.USAGE)
 
 
 def run_command(

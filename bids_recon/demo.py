@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_recon import cli
-from bids_recon.command import run_command
+from bids_recon.command import Parser, run_command
 
 RECIPES = {
     "digits": ("eigenimage", "miyawaki2008-omp"),
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = cli.Parser(
+    parser = Parser(
         prog="bids-recon-demo",
         description="Simulate a small BIDS dataset with a known answer and reconstruct "
         "its pictures with two recipes.",

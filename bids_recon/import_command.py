@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from bids_recon.cli import Parser, absolute_path
-from bids_recon.command import run_command
+from bids_recon.command import Parser, run_command
 from bids_recon.errors import Status, UserError
+from bids_recon.files import absolute_path
 
 FORMS = {
     "nsd": "Natural Scenes Dataset: its folder, or s3://natural-scenes-dataset",

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -103,6 +103,26 @@ class Recipe:
     profiles: tuple[str, ...]
     recovery: bool
     source: Mapping[str, Any]
+    train_fraction: float = 1.0
+
+    @property
+    def variant(self) -> str:
+        """The name, with the share of training pictures where that is not all."""
+        if self.train_fraction == 1:
+            return self.name
+        return f"{self.name}, {self.percent} % of training pictures"
+
+    @property
+    def output_name(self) -> str:
+        """What outputs are named after; ``eigenimage percent12p5`` for an eighth."""
+        if self.train_fraction == 1:
+            return self.name
+        return f"{self.name} percent{self.percent.replace('.', 'p')}"
+
+    @property
+    def percent(self) -> str:
+        """The share of training pictures in percent."""
+        return f"{100 * self.train_fraction:.10g}"
 
     @property
     def rois(self) -> tuple[str, ...]:
@@ -452,16 +472,22 @@ def with_test_repeats(recipe: Recipe, combined: bool) -> Recipe:
         **recipe.source,
         "responses": {**responses, "average_repeats": average},
     }
-    return _recipe(source, f"recipe {recipe.name}")
+    return _changed(recipe, source)
 
 
 def without_feeds(recipe: Recipe, needs: tuple[str, ...]) -> Recipe:
     """Return a recipe whose generator goes without some of its feeds."""
     generate = {**recipe.generate.as_data(), **dict.fromkeys(needs)}
-    return _recipe({**recipe.source, "generate": generate}, f"recipe {recipe.name}")
+    return _changed(recipe, {**recipe.source, "generate": generate})
 
 
 def with_steps(recipe: Recipe, names: Iterable[str]) -> Recipe:
     """Return a recipe that decodes these feature spaces only."""
     kept = {n: s for n, s in recipe.source["decode"].items() if n in set(names)}
-    return _recipe({**recipe.source, "decode": kept}, f"recipe {recipe.name}")
+    return _changed(recipe, {**recipe.source, "decode": kept})
+
+
+def _changed(recipe: Recipe, source: Mapping[str, Any]) -> Recipe:
+    """Return a recipe that says something else, on as many training pictures."""
+    changed = _recipe(source, f"recipe {recipe.name}")
+    return replace(changed, train_fraction=recipe.train_fraction)

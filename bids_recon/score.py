@@ -5,9 +5,9 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 
-from bids_recon.cli import Parser, absolute_path
-from bids_recon.command import run_command
+from bids_recon.command import Parser, run_command
 from bids_recon.errors import Status, UserError, first_few
+from bids_recon.files import absolute_path
 
 
 def make_parser() -> Parser:

@@ -34,6 +34,9 @@ def _path(value: Any) -> Any:
     return absolute_path(value)
 
 
+Fraction: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+"""A share above 0, up to all."""
+
 PathText: TypeAlias = Annotated[Path, BeforeValidator(_path)]
 """A path, made absolute as on the command line."""
 
@@ -91,6 +94,8 @@ class Settings:
     connectivity: Texts = ()
     model_from: PathText | None = None
     test_repeats: Literal["single", "combined"] | None = None
+    picture_sets: Text | None = None
+    train_fraction: Annotated[tuple[Fraction, ...], BeforeValidator(as_list)] = (1.0,)
     stimuli: PathText | None = None
     stimulus_column: Text | None = None
     stimulus_map: PathText | None = None
@@ -144,7 +149,7 @@ class Settings:
             if entry.name in REPEATED:
                 words += [f"{option}={one}" for one in value]
             elif isinstance(value, tuple):
-                words += [option, *value]
+                words += [option, *map(str, value)]
             elif isinstance(value, bool):
                 words.append(option)
             elif entry.name == "verbose":

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bids_recon.cli import Parser, absolute_path
-from bids_recon.command import run_command
+from bids_recon.command import Parser, run_command
 from bids_recon.errors import Status, UserError
+from bids_recon.files import absolute_path
 
 
 def make_parser() -> Parser:

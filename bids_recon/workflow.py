@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bids_recon import library_warnings
-from bids_recon.dataset.derivatives import check_distinct, write_descriptions
+from bids_recon.dataset.derivatives import write_descriptions
 from bids_recon.dataset.layout import Dataset
 from bids_recon.dataset.leftovers import remove_old_parts, remove_parts
 from bids_recon.dataset.locks import locked
@@ -49,10 +49,10 @@ from bids_recon.plan.estimate import (
     sizes_of,
 )
 from bids_recon.plan.make_plan import make_plan
-from bids_recon.plan.methods import whole_recipe
 from bids_recon.plan.model import check_settings
 from bids_recon.plan.plan import Analysis, Plan
-from bids_recon.recipe import Recipe, with_test_repeats
+from bids_recon.plan.recipes import read_recipes
+from bids_recon.recipe import Recipe
 from bids_recon.reports.citations import citations
 from bids_recon.settings import Settings
 from bids_recon.stages.ceiling import ceiling_stage, repeats
@@ -71,6 +71,7 @@ from bids_recon.stages.connectivity.tangent import write_tangents
 from bids_recon.stages.decode.stage import decode_stage, generator_learns
 from bids_recon.stages.evaluate import evaluate_stage
 from bids_recon.stages.generate.stage import generate_stage
+from bids_recon.stages.learning import learning_name, learning_stage
 from bids_recon.stages.report.group_level.stage import group_stage
 from bids_recon.stages.report.participant import (
     analysis_name,
@@ -191,24 +192,6 @@ def run_group(settings: Settings) -> Status:
     return Status.OK
 
 
-def read_recipes(settings: Settings) -> tuple[Recipe, ...]:
-    """Read the recipes that were asked for.
-
-    Raises
-    ------
-    UserError
-        If there is no such recipe, something is wrong with it, or two of them, or two
-        sets of regions, would write the same files.
-    """
-    recipes = tuple(whole_recipe(name) for name in settings.recipe)
-    check_distinct("recipes", [recipe.name for recipe in recipes])
-    check_distinct("sets of --roi", [roi.name for roi in settings.roi_sets])
-    if settings.test_repeats:
-        combined = settings.test_repeats == "combined"
-        recipes = tuple(with_test_repeats(recipe, combined) for recipe in recipes)
-    return recipes
-
-
 def make_plans(
     dataset: Dataset, subjects: list[str], recipes: tuple[Recipe, ...]
 ) -> tuple[list[Plan], dict[str, UserError]]:
@@ -255,6 +238,7 @@ def jobs_of(plan: Plan) -> list[Job]:
         known = {job.name for job in jobs}
         jobs += [job for job in responses if job.name not in known]
         jobs += analysis_jobs(plan, analysis, [job.name for job in responses])
+    jobs += learning_jobs(plan)
     after = tuple(job.name for job in jobs)
     report = partial(report_stage, plan)
     jobs.append(Job(f"{subject} report", "report", report, (), after, REPORT))
@@ -336,6 +320,18 @@ def analysis_jobs(plan: Plan, analysis: Analysis, responses: list[str]) -> list[
         work = partial(function, plan, analysis)
         jobs.append(Job(name, stage, work, needs, (), seconds[stage], **demands))
         needs = (name,)
+    return jobs
+
+
+def learning_jobs(plan: Plan) -> list[Job]:
+    """Return one job per recipe and set of regions that is done on several shares."""
+    jobs = []
+    for analysis in plan.main_analyses:
+        variants = plan.variants_of(analysis)
+        if len(variants) > 1:
+            needs = tuple(f"{analysis_name(plan, own)} evaluate" for own in variants)
+            work = partial(learning_stage, plan, analysis)
+            jobs.append(Job(learning_name(plan, analysis), "evaluate", work, needs))
     return jobs
 
 

@@ -48,6 +48,7 @@ PATTERNS = {
     "pictures": _RECON + "_recon",
     "seen": "sub-{subject}/recon/sub-{subject}[_task-{task}]_seen",
     "loss": _RECON + "_loss{extension|.tsv}",
+    "learning": _RECON + "_learning{extension|.tsv}",
     "null": _RECON + "_null{extension|.npz}",
     "metrics": _RECON + "_metrics{extension|.tsv}",
     "decoder": _RECON + "_decoder{extension|.safetensors}",

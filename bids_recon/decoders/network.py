@@ -59,6 +59,9 @@ class NetworkDecoder(TrainingSettings):
     streams: ClassVar[bool] = True
     """Takes ``Targets`` as they are, and writes predictions in blocks."""
 
+    least_pictures: ClassVar[int] = 3
+    """Two trials of different pictures to learn from, beside one that it stops by."""
+
     mapped: ClassVar[tuple[str, ...]] = ("gradient",)
     """The maps that it makes."""
 

@@ -39,8 +39,10 @@ class PictureFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, rows: slice) -> "PictureFiles":
-        return PictureFiles(self.paths[rows])
+    def __getitem__(self, rows: slice | np.ndarray) -> "PictureFiles":
+        if isinstance(rows, slice):
+            return PictureFiles(self.paths[rows])
+        return PictureFiles([self.paths[row] for row in rows])
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for path in self.paths:

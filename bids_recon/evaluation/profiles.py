@@ -88,6 +88,8 @@ class MetricSpec(Table):
         Of SSIM.
     grey : {'mean', 'luma'}
         How SSIM makes pictures grey.
+    similarity : {'correlation', 'ssim'}
+        By what one is identified: the correlation of features, or SSIM of pictures.
     scale : float
         What a network's input is multiplied by.
     min_size : int, pixels
@@ -102,6 +104,7 @@ class MetricSpec(Table):
     direction: Literal["reconstruction", "original"] = "reconstruction"
     regime: Literal["uniform", "gaussian", "columns"] = "uniform"
     grey: Literal["mean", "luma"] = "mean"
+    similarity: Literal["correlation", "ssim"] = "correlation"
     scale: Annotated[float, Field(gt=0)] = 1.0
     min_size: Annotated[int, Field(ge=0)] = 0
 
@@ -111,6 +114,8 @@ class MetricSpec(Table):
             raise ValueError(f"{self.kind} needs a network")
         if self.network and self.kind != "lpips" and self.layer is None:
             raise ValueError(f"the network {self.network!r} needs a layer")
+        if self.network and self.similarity == "ssim":
+            raise ValueError("ssim is of pictures, and looks through no network")
         return self
 
     @property
@@ -134,6 +139,8 @@ class Protocol(Table):
     samples : {'first', 'mean'}
         Whether only the first picture made of a trial counts, or the mean of what is
         found for each: of similarities before identification, and of scores.
+    by_set : bool
+        Whether each set of pictures is scored by itself, where there are several.
     """
 
     name: Text
@@ -142,6 +149,7 @@ class Protocol(Table):
     source: Text
     max_size: Annotated[int, Field(ge=1, le=LARGEST)]
     samples: Literal["first", "mean"]
+    by_set: bool = False
 
 
 class ProfileFile(Protocol):

@@ -1,9 +1,8 @@
 """All numbers of one set of reconstructions."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,13 +31,13 @@ from bids_recon.weights import absent as weights_absent
 from bids_recon.weights import weights_called
 
 COLUMNS = (
-    *("profile", "metric", "value", "ci_low", "ci_high", "chance", "p_value"),
+    *("profile", "metric", "set", "value", "ci_low", "ci_high", "chance", "p_value"),
     *("ceiling", "floor", "floor_retrieval", "n", "n_pictures", "n_candidates"),
     "n_permutations",
 )
 
 NUMBERS = tuple(
-    name for name in COLUMNS if name not in ("profile", "metric", "n_candidates")
+    name for name in COLUMNS if name not in ("profile", "metric", "set", "n_candidates")
 )
 """Columns of the table of scores that hold numbers."""
 
@@ -62,6 +61,9 @@ class Reconstructed:
         ``floor``, the mean of the pictures its decoders were trained on;
         ``floor_retrieval``, the training picture whose features are nearest to the
         decoded ones; ``ceiling``, what the generator makes of the true features.
+    sets : array of shape (n,), str
+        The set that each picture belongs to, empty for none; no entries where sets are
+        not known.
     """
 
     seen: np.ndarray
@@ -69,6 +71,12 @@ class Reconstructed:
     own: np.ndarray
     fold: np.ndarray
     instead: Mapping[str, np.ndarray]
+    sets: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+
+    @property
+    def has_sets(self) -> bool:
+        """Whether any picture belongs to a set."""
+        return bool((self.sets != "").any())
 
     @property
     def n_samples(self) -> int:
@@ -79,6 +87,19 @@ class Reconstructed:
     def first_samples(self) -> "Reconstructed":
         """The same with the first picture of each trial alone."""
         return replace(self, pictures=self.pictures[:: self.n_samples])
+
+    def of_set(self, name: str) -> "Reconstructed":
+        """Return the reconstructions of one set, among the pictures of that set."""
+        rows = np.flatnonzero(self.sets == name)
+        of_set, own = np.unique(self.own[rows], return_inverse=True)
+        samples = rows[:, None] * self.n_samples + np.arange(self.n_samples)
+        return Reconstructed(
+            seen=self.seen[of_set],
+            pictures=self.pictures[samples.ravel()],
+            own=own,
+            fold=self.fold[rows],
+            instead={key: made[rows] for key, made in self.instead.items()},
+        )
 
     def mean_over_samples(self, scores: np.ndarray) -> np.ndarray:
         """Return the means (n, ...) of what was found for every picture."""
@@ -127,7 +148,7 @@ class Computed:
 
 
 def score(recon: Reconstructed, profile: Profile, seed: int, judge: Judge) -> Scored:
-    """Compute every metric of a profile.
+    """Compute every metric of a profile, over all that was reconstructed.
 
     A metric whose weights are absent has no value, and a note says how to fetch them.
 
@@ -151,7 +172,7 @@ def score(recon: Reconstructed, profile: Profile, seed: int, judge: Judge) -> Sc
     rows, per_picture, null = [], {}, {}
     absent: dict[str, list[str]] = {}
     for spec in profile.metrics:
-        if not _applies(spec, recon):
+        if not applies(spec, recon):
             continue
         row = {"profile": f"{profile.name}-{profile.version}", "metric": spec.name}
         try:
@@ -175,48 +196,8 @@ def score(recon: Reconstructed, profile: Profile, seed: int, judge: Judge) -> Sc
     return Scored(summary, pd.DataFrame(per_picture), notes, null)
 
 
-def score_by_profiles(
-    tasks: Iterable[tuple[Profile, Reconstructed, int]], judge: Judge
-) -> Scored:
-    """Return what ``score`` gives for every profile, side by side.
-
-    Metrics of a picture carry the profile's name, except those of the first; null
-    values carry it with its version.
-
-    Parameters
-    ----------
-    tasks : iterable of (Profile, Reconstructed, int)
-        A profile, what it scores, and the seed.
-    judge : Judge
-        Resizes pictures and computes features.
-    """
-    summaries, columns, notes, null = [], [], [], {}
-    for profile, recon, seed in tasks:
-        summary, per_picture, found, chance = score(recon, profile, seed, judge)
-        null |= {
-            f"{profile.name}-{profile.version}/{metric}": values
-            for metric, values in chance.items()
-        }
-        if summaries:
-            per_picture = per_picture.add_suffix(f"_{profile.name}")
-        summaries.append(summary)
-        columns.append(per_picture)
-        notes += [note for note in found if note not in notes]
-    return Scored(
-        pd.concat(summaries, ignore_index=True),
-        pd.concat(columns, axis=1),
-        notes,
-        null,
-    )
-
-
-def save_null(null: Mapping[str, np.ndarray], part: Path) -> None:
-    """Write null values as a compressed archive of NumPy."""
-    with part.open("wb") as file:
-        np.savez_compressed(file, **null)
-
-
-def _applies(spec: MetricSpec, recon: Reconstructed) -> bool:
+def applies(spec: MetricSpec, recon: Reconstructed) -> bool:
+    """Tell whether a metric is one of such pictures."""
     if min(recon.seen.shape[2:]) < spec.min_size:
         return False
     return spec.kind not in BINARY_KINDS or metrics.is_binary(recon.seen)
@@ -301,15 +282,21 @@ def _pixels(
 def _similarities(
     spec: MetricSpec, recon: Reconstructed, judge: Judge
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the correlation of features with those seen, (n, n_pictures) each.
+    """Return how alike features are to those seen, (n, n_pictures) each.
 
     Of the reconstructions, averaged over the samples of a trial, and of what stands in
     their place.
     """
     size = recon.seen.shape[2:]
-    seen = judge.features(recon.seen, spec, size, remember=True)
+    if spec.similarity == "ssim":
+        seen = judge.prepare(recon.seen, spec, size)
+    else:
+        seen = judge.features(recon.seen, spec, size, remember=True)
 
-    def similarity(pictures: np.ndarray) -> np.ndarray:
+    def similarity(pictures: Pictures) -> np.ndarray:
+        if spec.similarity == "ssim":
+            made = judge.prepare(pictures, spec, size)
+            return OF_ALL_PAIRS["ssim"](seen, made, spec.regime, spec.grey)
         made = judge.features(pictures, spec, size)
         return metrics.correlation_matrix(seen, made)
 

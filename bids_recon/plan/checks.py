@@ -6,7 +6,9 @@ from bids_recon.engine.clusters import check_cluster
 from bids_recon.errors import Status, UserError
 from bids_recon.plan.estimate import largest_run_mb
 from bids_recon.plan.methods import check_machine
+from bids_recon.plan.picture_sets import picture_sets
 from bids_recon.plan.plan import Plan, split_trials
+from bids_recon.plan.recipes import check_training_pictures
 from bids_recon.recipe import Recipe
 from bids_recon.settings import Settings
 
@@ -14,17 +16,19 @@ logger = logging.getLogger("bids_recon")
 
 
 def check_split(plan: Plan) -> None:
-    """Check that the split fits the trials of every recipe.
+    """Check that split and sets fit the trials of every recipe, on enough pictures.
 
     Raises
     ------
     UserError
-        If it does not.
+        If they do not.
     """
     if plan.settings.reports_only:
         return
-    for recipe in {a.recipe.name: a.recipe for a in plan.analyses}.values():
-        split_trials(plan, recipe, plan.own_trials)
+    for recipe in {a.recipe.variant: a.recipe for a in plan.analyses}.values():
+        trials, split = split_trials(plan, recipe, plan.own_trials)
+        check_training_pictures(plan, recipe, trials, split)
+        picture_sets(plan, trials)
 
 
 def check_weights(settings: Settings, recipes: tuple[Recipe, ...]) -> None:

@@ -24,7 +24,7 @@ def describe(plan: Plan) -> str:
             f"{roi.name} {_count(plan, roi)}" for roi in analysis.roi_sets
         )
         lines.append(
-            f"  recipe {analysis.recipe.name}: responses by "
+            f"  recipe {analysis.recipe.variant}: responses by "
             f"{plan.estimator(analysis.recipe).name}, voxels: {voxels}"
         )
         _, split = split_trials(plan, analysis.recipe, plan.own_trials)

@@ -144,6 +144,7 @@ def run_seconds(run: RunPlan) -> float:
 def analysis_seconds(analysis: Analysis, sizes: Sizes) -> dict[str, float]:
     """Return how long the stages of an analysis take, in seconds."""
     n_train = sizes.n_trials * (1 - 1 / sizes.n_folds)
+    n_train *= analysis.recipe.train_fraction
     decode = 0.1
     for name, step in analysis.recipe.decode.items():
         held_out = _learns(analysis) or step.rescale in ("train", "transductive")
@@ -171,7 +172,8 @@ def sizes_of(plan: Plan, analysis: Analysis) -> Sizes:
     else:
         height, width = common_size(list(plan.pictures.values()), recipe.picture_size)
     n_train = len(trials) - len(trials) // len(split.folds)
-    learned = min(n_train, len(plan.pictures), height * width)
+    n_known = int(recipe.train_fraction * min(n_train, len(plan.pictures)))
+    learned = min(n_known, height * width)
     n_features = {
         name: step.features.options.get("units")
         or PRETRAINED.get(

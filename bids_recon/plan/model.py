@@ -37,6 +37,7 @@ def check_settings(settings: Settings) -> None:
         ("--split", settings.split),
         ("--connectivity", settings.connectivity),
         ("--prior-pictures", settings.prior_pictures),
+        ("--train-fraction", settings.train_fraction != (1.0,)),
     ):
         if given:
             raise UserError(

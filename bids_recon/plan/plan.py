@@ -22,6 +22,7 @@ from bids_recon.dataset.stimuli import (
 from bids_recon.datatypes import NUISANCE, Trials
 from bids_recon.errors import UserError
 from bids_recon.evaluation.splits import FILE, Fold, Sides, Split, make_split
+from bids_recon.evaluation.train_fraction import with_train_fraction
 from bids_recon.recipe import Method, Recipe
 from bids_recon.settings import RoiSet, Settings
 
@@ -86,7 +87,7 @@ class Analysis:
     @property
     def desc(self) -> str:
         """The recipe's name as it stands in a file name."""
-        return camel_case(self.recipe.name)
+        return camel_case(self.recipe.output_name)
 
     @property
     def roi_sets(self) -> tuple[RoiSet, ...]:
@@ -199,6 +200,18 @@ class Plan:
         """Where this participant's intermediate results are kept."""
         return self.settings.work / f"sub-{self.subject}"
 
+    @property
+    def main_analyses(self) -> tuple[Analysis, ...]:
+        """Those that learn from the most training pictures; usually all."""
+        most = max(analysis.recipe.train_fraction for analysis in self.analyses)
+        return tuple(a for a in self.analyses if a.recipe.train_fraction == most)
+
+    def variants_of(self, analysis: Analysis) -> tuple[Analysis, ...]:
+        """Return an analysis on every share of the training pictures, rising."""
+        same = (analysis.recipe.name, analysis.label)
+        own = [a for a in self.analyses if (a.recipe.name, a.label) == same]
+        return tuple(sorted(own, key=lambda a: a.recipe.train_fraction))
+
     def uri(self, path: Path) -> str:
         """Return the BIDS URI of an input."""
         links = sorted(self.links.items(), key=lambda item: -len(str(item[1])))
@@ -273,21 +286,38 @@ def split_trials(plan: Plan, recipe: Recipe, trials: Trials) -> tuple[Trials, Sp
         trials = trials.assign(stimulus=names)
         return trials, applied_split(plan, recipe, trials)
     seed = derive_seed(plan.settings.seed, plan.subject, "split")
-    rule, paper, sides = plan.settings.split, plan.paper, None
-    if rule is not None and rule.startswith(FILE):
-        named = trials["stimulus"].map(plan.sides_in_file)
-        sides = Sides(named.to_numpy(object), f"the file {rule.removeprefix(FILE)}")
-    elif paper is not None:
-        sides = Sides(paper.of(trials, plan.own_trials).to_numpy(object), paper.source)
+    rule, sides = plan.settings.split, sides_of(plan, trials)
 
     def pictures_of() -> dict[str, np.ndarray]:
         return dict(zip(plan.pictures, load_plan_pictures(plan, recipe), strict=True))
 
-    return trials, make_split(rule, trials, seed, pictures_of, sides)
+    split = make_split(rule, trials, seed, pictures_of, sides)
+    seed = derive_seed(plan.settings.seed, plan.subject, "train-fraction")
+    names, fraction = trials["stimulus"].to_numpy(str), recipe.train_fraction
+    return trials, with_train_fraction(split, names, fraction, seed)
 
 
-def split_settings(plan: Plan) -> Any:
+def sides_of(plan: Plan, trials: Trials) -> Sides | None:
+    """Return the side of each trial, by the file of ``--split`` or else the paper."""
+    rule, paper = plan.settings.split, plan.paper
+    if rule is not None and rule.startswith(FILE):
+        named = trials["stimulus"].map(plan.sides_in_file)
+        return Sides(named.to_numpy(object), f"the file {rule.removeprefix(FILE)}")
+    if paper is None:
+        return None
+    sides = paper.of(trials, plan.own_trials).to_numpy(object)
+    return Sides(sides, paper.source)
+
+
+def split_settings(plan: Plan, recipe: Recipe) -> Any:
     """Return what decides which trials are learned on, besides the trials."""
+    rule = _rule_settings(plan)
+    if recipe.train_fraction == 1:
+        return rule
+    return {"rule": rule, "train_fraction": recipe.train_fraction}
+
+
+def _rule_settings(plan: Plan) -> Any:
     rule, paper = plan.settings.split, plan.paper
     if rule is not None and rule.startswith(FILE):
         return {"rule": "file", "sides": dict(sorted(plan.sides_in_file.items()))}

@@ -1,15 +1,33 @@
 """What a run could be asked for: recipes, and the regions of a dataset."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from textwrap import fill
+from typing import Any
 
 from bids_recon.dataset.layout import Dataset
 from bids_recon.dataset.region_files import find_roi_files
 from bids_recon.dataset.segmentations import read_labels
 from bids_recon.plan.methods import checked_recipe, weights_of
 from bids_recon.recipe import read_recipe, recipe_names
-from bids_recon.settings import DEFAULT_RECIPE
+from bids_recon.settings import DEFAULT_RECIPE, Settings
 from bids_recon.weights import weights_called
+
+
+def what_there_is(given: Mapping[str, Any]) -> str:
+    """Return what a run could be asked for, by the options of the command line."""
+    both = "list" in given
+    parts = []
+    if both or given.get("recipe") == []:
+        parts.append(recipes_there_are())
+    if given.get("bids_dir") and (both or given.get("roi") == []):
+        names = ("participant_label", "derivatives", "bids_filter_file")
+        own = {name: given[name] for name in names if name in given}
+        own |= {"skip_bids_validation": True, "level": "participant"}
+        bids_dir = given["bids_dir"]
+        parts.append(regions_there_are(Dataset(Settings(bids_dir, bids_dir, **own))))
+    elif both or given.get("roi") == []:
+        parts.append("Regions are those of a dataset: bids-recon BIDS_DIR --list")
+    return "\n\n".join(parts) + "\n"
 
 
 def recipes_there_are() -> str:

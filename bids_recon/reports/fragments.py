@@ -19,6 +19,7 @@ METRIC_WORDS = {
 
 
 NETWORK_WORDS = {
+    "ssim": "SSIM",
     "alexnet": "AlexNet",
     "inception": "Inception v3",
     "clip": "CLIP",
@@ -123,7 +124,7 @@ def short(value: float) -> str:
 
 def score_table(scores: pd.DataFrame) -> str:
     """Return the scores of one analysis, with chance, intervals and floors."""
-    rows = []
+    rows, by_set = [], scores["set"].notna().any()
     for row in scores.to_dict("records"):
         words, better = metric_words(row["metric"])
         if row["metric"] == "top1_identification":
@@ -134,6 +135,7 @@ def score_table(scores: pd.DataFrame) -> str:
         rows.append(
             (
                 row["profile"],
+                *(["all" if pd.isna(row["set"]) else row["set"]] if by_set else []),
                 words,
                 number(row["value"]),
                 interval if "n/a" not in interval else "n/a",
@@ -148,6 +150,7 @@ def score_table(scores: pd.DataFrame) -> str:
         )
     headers = (
         "Profile",
+        *(["Set"] if by_set else []),
         "Metric",
         "Mean",
         "95 % interval",

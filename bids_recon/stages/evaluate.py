@@ -14,13 +14,12 @@ from bids_recon.dataset.stimuli import common_size
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
+from bids_recon.evaluation.by_profiles import save_null, score_by_profiles
 from bids_recon.evaluation.judge import Judge, PictureFiles
 from bids_recon.evaluation.profiles import Profile, read_profile
 from bids_recon.evaluation.scores import (
     COLUMNS,
     Reconstructed,
-    save_null,
-    score_by_profiles,
 )
 from bids_recon.evaluation.splits import Split
 from bids_recon.evaluation.spurious import (
@@ -31,6 +30,7 @@ from bids_recon.evaluation.spurious import (
 )
 from bids_recon.files import write_text, write_whole
 from bids_recon.plan.methods import feeds_of, generator_class, machine_of
+from bids_recon.plan.picture_sets import picture_sets
 from bids_recon.plan.plan import (
     Analysis,
     Plan,
@@ -39,6 +39,7 @@ from bids_recon.plan.plan import (
     load_plan_pictures,
 )
 from bids_recon.recipe import Recipe
+from bids_recon.reports.verdict import listed
 from bids_recon.stages.decode.again import state_below
 from bids_recon.stages.decode.features import COMPARED, Gallery
 from bids_recon.stages.decode.fold_data import trials_and_split
@@ -66,11 +67,15 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     files = recon_files(plan, analysis)
     trials, split = trials_and_split(plan, recipe)
     table = listing(trials, split, recipe, n_samples(recipe))
+    sets = picture_sets(plan, trials)
+    place = table.columns.get_loc("split") + 1
+    table.insert(place, "set", table["stimulus"].map(sets))
     record = Record(
         stage="evaluate",
         settings={
             "profiles": [read_profile(name).model_dump() for name in recipe.profiles],
             "weights": weights_here(recipe.profiles, plan.settings.weights_dir),
+            "sets": dict(sorted(sets.items())),
         },
         inputs={
             **plan.checksums(list(plan.pictures.values())),
@@ -104,6 +109,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
                 f"{len(scored) - imagined} that were seen. Apply the decoders to one "
                 "kind at a time, with -t or --trials, for scores of each."
             )
+        notes += told_of_sets(scored, recipe)
         per_picture.index = np.flatnonzero(seen)
         table = pd.concat([table, per_picture], axis=1)
     spurious = check_spurious(plan, analysis, table, trials, split)
@@ -127,6 +133,20 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         notes += [verdict] if suspicious else []
     sidecar.write(record, describe, notes, judge.used)
     return Result(True, reason, tuple(notes))
+
+
+def told_of_sets(table: pd.DataFrame, recipe: Recipe) -> list[str]:
+    """Return what a reader must know of sets that only some profiles tell apart."""
+    counts = table.groupby("set")["stimulus"].nunique()
+    profiles = map(read_profile, recipe.profiles)
+    over_all = [profile.name for profile in profiles if not profile.by_set]
+    if len(counts) < 2 or not over_all:
+        return []
+    sets = ", ".join(f"{name} ({count} pictures)" for name, count in counts.items())
+    note = f"Scores by the profile {listed(over_all)} are over all sets: {sets}."
+    if len(over_all) == len(recipe.profiles):
+        note += " The profile shen2019, named in a recipe, scores each by itself."
+    return [note]
 
 
 def _by_all_profiles(
@@ -200,7 +220,7 @@ def load_reconstructed(
     plan, analysis
         What was done.
     table : DataFrame
-        The reconstructions, as ``listing`` gives them.
+        The reconstructions, as ``listing`` gives them, with their sets.
     stimulus : Series
         The picture of every trial that the split divides.
     split : Split
@@ -235,6 +255,7 @@ def load_reconstructed(
         own=own,
         fold=trials["split"].to_numpy(str),
         instead=instead,
+        sets=trials["set"].fillna("").to_numpy(str),
     )
 
 

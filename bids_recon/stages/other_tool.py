@@ -22,13 +22,12 @@ from bids_recon.dataset.stimuli import (
 )
 from bids_recon.dataset.tables import read_table, table_text
 from bids_recon.errors import Status, UserError, first_few
+from bids_recon.evaluation.by_profiles import save_null, score_by_profiles
 from bids_recon.evaluation.judge import Judge, PictureFiles
 from bids_recon.evaluation.profiles import Profile, read_profile
 from bids_recon.evaluation.scores import (
     Reconstructed,
     Scored,
-    save_null,
-    score_by_profiles,
 )
 from bids_recon.files import write_text, write_whole
 from bids_recon.plan.plan import derive_seed
@@ -51,7 +50,7 @@ class Beside:
     sidecar : mapping
         What its sidecar says.
     rows : DataFrame
-        Each test image and the fold it was tested in, once: stimulus, split.
+        Each test image and the fold it was tested in, once: stimulus, split, set.
     """
 
     table: Path
@@ -102,8 +101,9 @@ def read_beside(table: Path) -> Beside:
             Status.NO_INPUT,
         )
     sidecar = recon_sidecar(table.with_suffix(".json"))
-    rows = read_table(table, required=("stimulus", "split"))
-    rows = rows[["stimulus", "split"]].dropna().drop_duplicates()
+    rows = read_table(table, required=("stimulus", "split", "set"))
+    rows = rows[["stimulus", "split", "set"]].dropna(subset=["stimulus", "split"])
+    rows = rows.drop_duplicates()
     return Beside(table, entities, sidecar, rows.reset_index(drop=True))
 
 
@@ -164,6 +164,7 @@ def score_beside(
             fold=listed["split"].to_numpy(str),
             # What another tool was trained on is not known here.
             instead={},
+            sets=listed["set"].fillna("").to_numpy(str),
         )
         paths = list(seen.values())
         size = tuple(beside.sidecar["PictureSize"])

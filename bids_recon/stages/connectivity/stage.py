@@ -151,7 +151,7 @@ def connectivity_stage(
             "measure": asked.measure,
             "source": asked.source,
             "nodes": asked.nodes,
-            "split": split_settings(plan),
+            "split": split_settings(plan, analysis.recipe),
             "responses": analysis.recipe.source.get("responses", {}),
         },
         inputs=checksums(local),

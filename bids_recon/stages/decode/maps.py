@@ -38,7 +38,7 @@ def map_path(plan: Plan, analysis: Analysis, step: str, stat: str) -> Path:
     """Return where a map of a feature space's decoder lies."""
     desc = analysis.desc
     if len(analysis.recipe.decode) > 1:
-        desc = f"{analysis.recipe.name} {step}"
+        desc = f"{analysis.recipe.output_name} {step}"
     return output_path(
         plan.settings.output_dir,
         "weights",

@@ -245,7 +245,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
             "weights": weights_stamps(recipe, plan.settings),
             "captions": [list(own) for own in plan.captions.values()],
             "generator_learns": generator_learns(recipe),
-            "split": split_settings(plan),
+            "split": split_settings(plan, recipe),
         },
         inputs={
             **plan.checksums([*plan.pictures.values(), *plan.prior]),

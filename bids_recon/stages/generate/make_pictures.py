@@ -200,7 +200,7 @@ class Maker:
         folder: Path,
     ) -> None:
         """Make the pictures that are not there yet, one by one."""
-        name = f"sub-{self.plan.subject} {self.recipe.name} {fold.name}"
+        name = f"sub-{self.plan.subject} {self.recipe.output_name} {fold.name}"
         numbers = rows.groupby(["trial"], sort=False).ngroup()
         there = [(folder / image).is_file() for image in rows["image"]]
         if any(there):
@@ -231,7 +231,7 @@ class Maker:
         Those that are computed at once are always the same, so that a run that was
         killed ends with the same bytes.
         """
-        name = f"sub-{self.plan.subject} {self.recipe.name} {fold.name}"
+        name = f"sub-{self.plan.subject} {self.recipe.output_name} {fold.name}"
         images, seed = list(rows["image"]), seed_of(self.plan, self.recipe, fold.name)
         tell = teller(f"{name} pictures", len(images))
         for first in range(0, len(images), self.at_once):

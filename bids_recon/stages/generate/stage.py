@@ -273,7 +273,11 @@ def _facts(
         "SplitDescription": split.sentence,
         "SharesPictures": split.shares_pictures,
         "Transductive": is_transductive(recipe),
+        "TrainFraction": recipe.train_fraction,
         "NumberOfTrainingTrials": [len(fold.train) for fold in split.folds],
+        "NumberOfTrainingPictures": [
+            len(np.unique(material.picture[fold.train])) for fold in split.folds
+        ],
         "NumberOfTestTrials": [len(fold.test) for fold in split.folds],
         "NumberOfVoxels": {k: int(v.sum()) for k, v in material.region.items()},
         "PictureSize": list(material.gallery.pictures.shape[2:]),

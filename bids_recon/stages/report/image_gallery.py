@@ -56,7 +56,7 @@ def gallery_parts(
     gallery = Gallery(
         columns=[
             (
-                f"{analysis.recipe.name}, {analysis.label}",
+                f"{analysis.recipe.variant}, {analysis.label}",
                 recon_files(plan, analysis).folder.relative_to(root).as_posix(),
             )
             for analysis in done

@@ -26,6 +26,12 @@ from bids_recon.stages.decode.stage import decoder_path, decoding_path
 from bids_recon.stages.generate.stage import recon_files
 from bids_recon.stages.report.comparison import compared_recipes, comparison_words
 from bids_recon.stages.report.image_gallery import gallery_parts, seen_folder
+from bids_recon.stages.report.learning import (
+    learning_figures,
+    learning_scores,
+    learning_tables,
+    learning_words,
+)
 from bids_recon.stages.report.participant_figures import (
     figures_of,
     figures_of_connectivity,
@@ -103,7 +109,8 @@ def parts_of(
     plan: Plan, done: list[Analysis], problems: list[str], notes: list[str]
 ) -> dict[Path, Callable[[Path], None]]:
     """Return the parts of a participant's page: path -> how to write it."""
-    compared = compared_recipes(plan, done)
+    main = [analysis for analysis in done if analysis in plan.main_analyses]
+    compared = compared_recipes(plan, main)
     gallery, copies = gallery_parts(plan, done)
     words = {
         "summary_about": summary_words(plan, done, compared, notes),
@@ -122,8 +129,12 @@ def parts_of(
     if text := comparison_words(compared):
         words["compared_about"] = text
     drawn = figures_of_data(plan, done) if done else figures_of_connectivity(plan)
+    learning = learning_scores(plan, done)
+    if len(learning):
+        words["learning_about"] = learning_words(learning)
+        drawn |= learning_figures(learning)
     parts = {**copies, **_paths(plan, words, drawn)}
-    for analysis in done:
+    for analysis in main:
         words = words_of(plan, analysis)
         parts |= _paths(plan, words, figures_of(plan, analysis), analysis)
     for analysis in trained_only(plan):
@@ -220,7 +231,7 @@ def _notes(plan: Plan) -> list[str]:
 
 def analysis_name(plan: Plan, analysis: Analysis) -> str:
     """Return how the jobs of an analysis are called."""
-    return f"sub-{plan.subject} {analysis.recipe.name} {analysis.label}"
+    return f"sub-{plan.subject} {analysis.recipe.output_name} {analysis.label}"
 
 
 def failure_page(settings: Settings, subject: str, message: str) -> None:
@@ -287,5 +298,5 @@ def _inputs(plan: Plan, done: list[Analysis]) -> dict[str, str]:
     if done:
         ceiling = ceiling_path(plan, Variant.of(plan, plan.analyses[0].recipe))
         paths += [reference_path(plan), *([ceiling] if ceiling.is_file() else [])]
-    paths += list(relmats_there(plan).values())
+    paths += [*relmats_there(plan).values(), *learning_tables(plan, done)]
     return checksums([path for path in paths if path.is_file()])

@@ -94,7 +94,7 @@ def words_of_decoders(plan: Plan, analysis: Analysis) -> dict[str, str]:
 
 def heading(analysis: Analysis) -> str:
     """Return the heading of an analysis, which the summary links to."""
-    words = escape(f"{analysis.recipe.name}, regions {analysis.label}")
+    words = escape(f"{analysis.recipe.variant}, regions {analysis.label}")
     return f'<h2 id="{section_of(analysis)}">{words}</h2>'
 
 

@@ -49,14 +49,15 @@ def summary_words(
     plan: Plan, done: Sequence[Analysis], compared: Sequence[Compared], notes: list[str]
 ) -> str:
     """Return the summary as HTML."""
-    text = pairs(_facts(plan, done)) + _time(plan)
-    scores = {analysis.key: _scores(plan, analysis) for analysis in done}
+    main = [analysis for analysis in done if analysis in plan.main_analyses]
+    text = pairs(_facts(plan, main)) + _time(plan)
+    scores = {analysis.key: _scores(plan, analysis) for analysis in main}
     metrics = [name for own in scores.values() for name in own.index]
     if metrics:
         metric = headline(metrics)
         by_label = {own.label: own for own in compared}
-        groups = {analysis.label: {} for analysis in done}
-        for analysis in done:
+        groups = {analysis.label: {} for analysis in main}
+        for analysis in main:
             if metric in scores[analysis.key].index:
                 row = scores[analysis.key].loc[metric]
                 groups[analysis.label][analysis.recipe.name] = row
@@ -66,7 +67,7 @@ def summary_words(
             sentence(label, rows, by_label.get(label)) for label, rows in groups.items()
         )
         text += paragraph(f"{EXPLAINED.get(metric, '')} {HOW_SURE}", "caption")
-        text += _table(done, groups, by_label)
+        text += _table(main, groups, by_label)
         few = int(
             min(row["n_pictures"] for own in groups.values() for row in own.values())
         )
@@ -109,7 +110,23 @@ def _facts(plan: Plan, done: Sequence[Analysis]) -> dict[str, str]:
     splits = dict.fromkeys(_sidecar(plan, a)["SplitDescription"] for a in done)
     if splits:
         facts["Split"] = " / ".join(splits)
+    if sets := _sets(plan, done):
+        facts["Sets of test images"] = sets
+    shares = {a.recipe.train_fraction: f"{a.recipe.percent} %" for a in plan.analyses}
+    if len(shares) > 1:
+        facts["Training images"] = (
+            f"{listed([shares[own] for own in sorted(shares)])} of them, each share "
+            "contained in the next; see the learning curves. Scores above and below "
+            "these are of the largest share."
+        )
     return facts
+
+
+def _sets(plan: Plan, done: Sequence[Analysis]) -> str:
+    """Return the sets of pictures that were tested, with their sizes."""
+    tables = (read_table(recon_files(plan, analysis).table) for analysis in done[:1])
+    counts = [table.groupby("set")["stimulus"].nunique().items() for table in tables]
+    return ", ".join(f"{name} ({count})" for own in counts for name, count in own)
 
 
 def _count(n: int, what: str) -> str:
@@ -256,7 +273,7 @@ def warnings_of(plan: Plan, done: Sequence[Analysis], notes: list[str]) -> list[
         lines += [TRANSDUCTIVE] * sidecar["Transductive"]
         lines += [SHARES] * sidecar["SharesPictures"]
         for line in dict.fromkeys(lines):
-            name = f"{analysis.recipe.name} on {analysis.label}"
+            name = f"{analysis.recipe.variant} on {analysis.label}"
             whose.setdefault(line, []).append(name)
     said = list(notes)
     for line, names in whose.items():

@@ -5,7 +5,7 @@ import pandas as pd
 from bids_recon.evaluation.group import ALPHA, lowest_p_of_a_majority
 from bids_recon.reports.fragments import headline, metric_words, number
 from bids_recon.reports.verdict import Ahead, verdict
-from bids_recon.stages.report.group_level.rows import Block
+from bids_recon.stages.report.group_level.rows import UNKNOWN, Block
 from bids_recon.stages.report.group_level.tables import is_lower_better
 
 
@@ -71,6 +71,9 @@ def what_it_is(block: Block) -> str:
         f"split {terms.split}, "
         f"{len(block.entries[0].pictures)} test pictures, profile {terms.profile}, "
         f"preprocessing {terms.preprocessing}, bids-recon {terms.version}."
+        + f" The set of pictures {terms.set}." * (terms.set != "all")
+        + f" Learned from {terms.share} of the training pictures."
+        * (terms.share not in ("100 %", UNKNOWN))
         + (" Transductive: scaled by all test trials." * (terms.transductive == "yes"))
         + (" Test pictures were also learned on." * (terms.learned_on == "yes"))
     )

@@ -27,6 +27,7 @@ from bids_recon.stages.report.group_level.answers import (
     people,
     what_it_is,
 )
+from bids_recon.stages.report.group_level.learning import learning_figures
 from bids_recon.stages.report.group_level.pictures import (
     participant_link,
     picture_grid,
@@ -78,8 +79,10 @@ def page_parts(
         ("differences", *_difference_figures(blocks, tables["group_differences"])),
         ("scores", *_score_figures(blocks, tables["group_scores"])),
         ("ranks", *_rank_figures(blocks, tables["group_ranks"])),
+        ("learning", *learning_figures(blocks, tables["group_scores"])),
     ):
-        html(name, text)
+        if text or name != "learning":
+            html(name, text)
         for label, figure in figures.items():
             for kind in ("svg", "pdf"):
                 path = folder / f"desc-{name}{label}_group.{kind}"
@@ -246,6 +249,8 @@ def _published(settings: Settings, blocks: list[Block], scores: pd.DataFrame) ->
     name = str((read_description(settings.bids_dir) or {}).get("Name", ""))
     text = ""
     for block in blocks:
+        if block.terms.percent not in (0.0, 100.0):
+            continue
         profile = block.terms.profile.rpartition("-")[0]
         for table in published_beside(name, profile):
             own = scores[scores["table"] == block.name]
@@ -285,9 +290,12 @@ def _value(values: Mapping[str, float], metric: str) -> str:
 
 
 def _whole_table(scores: pd.DataFrame) -> str:
+    by_set, shares = scores["set"].ne("all").any(), scores["train_fraction"].nunique()
     rows = [
         (
             *(row["table"], row["recipe"], row["roi"], row["profile"]),
+            *([row["set"]] if by_set else []),
+            *([f"{100 * row['train_fraction']:.10g} %"] if shares > 1 else []),
             f"{metric_words(row['metric'])[0]} "
             + ("↑" if row["better"] == "higher" else "↓"),
             number(row["mean"]),
@@ -301,7 +309,10 @@ def _whole_table(scores: pd.DataFrame) -> str:
         for row in scores.to_dict("records")
     ]
     headers = (
-        *("Table", "Recipe", "Regions", "Profile", "Metric", "Mean"),
+        *("Table", "Recipe", "Regions", "Profile"),
+        *(["Set"] if by_set else []),
+        *(["Training pictures"] if shares > 1 else []),
+        *("Metric", "Mean"),
         *("95 % interval", "Over", "Chance", "Mean picture", "Ceiling", "p < 0.05"),
     )
     return f'<div class="sortable">{html_table(headers, rows)}</div>'

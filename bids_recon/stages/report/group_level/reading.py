@@ -1,6 +1,6 @@
 """What participants' tables hold, read once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, ConfigDict
+from pydantic import AfterValidator, ConfigDict, Field
 
 from bids_recon.dataset.sidecar import Sidecar
 from bids_recon.dataset.tables import read_table
@@ -56,6 +56,9 @@ class ReconSidecar(Table):
     Transductive: bool = False
     SharesPictures: bool = False
     OtherTool: bool = False
+    TrainFraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    NumberOfTrainingPictures: tuple[float, ...] = ()
+    NumberOfTrainingTrials: tuple[float, ...] = ()
 
 
 OTHER_TOOL = " (other tool)"
@@ -137,15 +140,15 @@ def _read(
     recon = path.with_name(path.name.replace("_metrics.tsv", "_recon.tsv"))
     _check_whole(path, recon)
     sidecar = recon_sidecar(recon.with_suffix(".json"))
-    summary = read_table(path, required=("profile", "metric"), numeric=NUMBERS)
+    summary = read_table(path, required=("profile", "metric", "set"), numeric=NUMBERS)
     if (
         summary[["profile", "metric"]].isna().any().any()
-        or summary.duplicated(["profile", "metric"]).any()
+        or summary.duplicated(["profile", "metric", "set"]).any()
     ):
         raise UserError(
             f"{path}: expected a row for each metric of a profile, once. {RUN_AGAIN}"
         )
-    table = read_table(recon, required=("stimulus", "image"))
+    table = read_table(recon, required=("stimulus", "image", "set"))
     folder = path.with_name(recon.stem).relative_to(output_dir).as_posix()
     first = table.drop_duplicates("stimulus")
     images = {
@@ -155,25 +158,42 @@ def _read(
     null = _read_null(path.with_name(path.name.replace("_metrics.tsv", "_null.npz")))
     recipe, other_tool = str(sidecar["Recipe"]["name"]), bool(sidecar.get("OtherTool"))
     recipe += OTHER_TOOL * other_tool
-    for index, profile in enumerate(dict.fromkeys(summary["profile"])):
-        suffix = "" if index == 0 else f"_{profile.rpartition('-')[0]}"
-        rows = summary[summary["profile"] == profile].set_index("metric")
+    numbers = [sidecar.get(f"NumberOfTraining{k}", ()) for k in ("Pictures", "Trials")]
+    n_training = tuple(float(np.mean(own)) if own else np.nan for own in numbers)
+    for suffix, rows in _by_profile_and_set(summary):
+        profile, name = rows["profile"].iloc[0], rows["set"].iloc[0]
         columns = [m for m in rows.index if f"{m}{suffix}" in table]
-        scores = table[[f"{m}{suffix}" for m in columns]].apply(
+        own = table if pd.isna(name) else table[table["set"] == name]
+        scores = own[[f"{m}{suffix}" for m in columns]].apply(
             pd.to_numeric, errors="coerce"
         )
         scores.columns = columns
-        pictures = scores.groupby(table["stimulus"], sort=True).mean()
+        pictures = scores.groupby(own["stimulus"], sort=True).mean()
         terms = _terms(entities, sidecar, rows, pictures)
         reading.entries.append(
             Entry(
                 *(entities["sub"], recipe, entities["label"], terms),
-                *(rows, pictures, images, _null_of(null, profile), other_tool),
+                *(rows, pictures, {n: images[n] for n in pictures.index}),
+                *(_null_of(null, profile, name), n_training, other_tool),
             )
         )
     reading.cited |= set(sidecar["Cite"])
     for name, own in (("metrics", summary), ("recon", table)):
-        reading.tables[name].append(_whose(own, entities, recipe))
+        whose = _whose(own, entities, recipe, sidecar.get("TrainFraction"))
+        reading.tables[name].append(whose)
+
+
+def _by_profile_and_set(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield what follows a metric's name in the table of pictures, and its rows.
+
+    A set that a profile could not score, as it has one picture, is left out.
+    """
+    for index, profile in enumerate(dict.fromkeys(summary["profile"])):
+        suffix = "" if index == 0 else f"_{profile.rpartition('-')[0]}"
+        of_profile = summary[summary["profile"] == profile]
+        for name, rows in of_profile.groupby("set", dropna=False, sort=False):
+            if pd.isna(name) or rows["value"].notna().any():
+                yield suffix, rows.set_index("metric")
 
 
 def _terms(
@@ -189,6 +209,7 @@ def _terms(
         "transductive": "yes" if sidecar.get("Transductive") else "no",
         "learned_on": "yes" if sidecar.get("SharesPictures") else "no",
     }
+    learned["share"] = f"{100 * sidecar.get('TrainFraction', 1):.10g} %"
     if sidecar.get("OtherTool"):
         learned = dict.fromkeys(learned, UNKNOWN)
     return Terms(
@@ -197,12 +218,18 @@ def _terms(
         pictures=sha256("\n".join(pictures.index).encode()).hexdigest()[:10],
         candidates=str(found.iloc[0]) if len(found) else "n/a",
         profile=str(rows["profile"].iloc[0]),
+        set="all" if pd.isna(rows["set"].iloc[0]) else str(rows["set"].iloc[0]),
         version=str(sidecar["BidsRecon"]["Version"]),
         **learned,
     )
 
 
-def _whose(table: pd.DataFrame, entities: dict[str, str], recipe: str) -> pd.DataFrame:
+def _whose(
+    table: pd.DataFrame,
+    entities: dict[str, str],
+    recipe: str,
+    train_fraction: float | None,
+) -> pd.DataFrame:
     """Return a table with columns before it that say whose rows these are."""
     table = table.rename(columns={"task": "trial_task"})
     names = {
@@ -210,6 +237,7 @@ def _whose(table: pd.DataFrame, entities: dict[str, str], recipe: str) -> pd.Dat
         "task": entities.get("task"),
         "roi": entities["label"],
         "recipe": recipe,
+        "train_fraction": train_fraction,
     }
     for place, (name, value) in enumerate(names.items()):
         table.insert(place, name, value)
@@ -243,13 +271,16 @@ def _read_null(path: Path) -> dict[str, np.ndarray]:
     return null
 
 
-def _null_of(null: Mapping[str, np.ndarray], profile: str) -> dict[str, np.ndarray]:
-    start = f"{profile}/"
-    return {
-        name.removeprefix(start): values
-        for name, values in null.items()
-        if name.startswith(start)
-    }
+def _null_of(
+    null: Mapping[str, np.ndarray], profile: str, of_set: str | None
+) -> dict[str, np.ndarray]:
+    """Return the null values of a profile by metric, of one set of pictures."""
+    found = {}
+    for key, values in null.items():
+        own, metric, *more = key.split("/", 2)
+        if own == profile and more == ([] if pd.isna(of_set) else [of_set]):
+            found[metric] = values
+    return found
 
 
 def _check_whole(metrics: Path, recon: Path) -> None:

@@ -19,10 +19,17 @@ class Terms:
     pictures: str
     candidates: str
     profile: str
+    set: str
+    share: str
     version: str
     preprocessing: str
     transductive: str
     learned_on: str
+
+    @property
+    def percent(self) -> float:
+        """The share of training pictures as a number; 0 where it is not known."""
+        return 0.0 if self.share == UNKNOWN else float(self.share.removesuffix(" %"))
 
     def agree_with(self, others: "Terms") -> bool:
         """Tell whether nothing that is known differs."""
@@ -36,6 +43,8 @@ WORDS = {
     "pictures": "test pictures",
     "candidates": "number of candidates for identification",
     "profile": "metric profile",
+    "set": "set of test pictures",
+    "share": "share of the training pictures that were learned on",
     "version": "version of bids-recon",
     "preprocessing": "preprocessing",
     "transductive": "whether anything was taken from the set of test trials",
@@ -62,6 +71,8 @@ class Entry:
         A reconstruction of each test picture, its path in OUTPUT_DIR.
     null : mapping of str to array of shape (n_permutations,)
         The mean of each metric under exchanged pictures, as the participant has them.
+    n_training : (float, float)
+        Training pictures and trials, means over folds; NaN where they are not known.
     other_tool : bool
         Whether another tool made the pictures; ``recipe`` says so, too.
     """
@@ -74,6 +85,7 @@ class Entry:
     pictures: pd.DataFrame
     images: Mapping[str, str]
     null: Mapping[str, np.ndarray]
+    n_training: tuple[float, float]
     other_tool: bool = False
 
 
@@ -158,13 +170,20 @@ class Block:
 
 
 def comparable(entries: list[Entry]) -> list[Block]:
-    """Put together what may be compared, the largest block first."""
+    """Put together what may be compared, the largest share and block first."""
     by_terms: dict[Terms, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.other_tool):
         fitting = [terms for terms in by_terms if entry.terms.agree_with(terms)]
-        terms = max(fitting, key=lambda own: len(by_terms[own]), default=entry.terms)
+        terms = max(
+            fitting,
+            key=lambda own: (own.percent, len(by_terms[own])),
+            default=entry.terms,
+        )
         by_terms.setdefault(terms, []).append(entry)
-    ordered = sorted(by_terms.items(), key=lambda item: (-len(item[1]), repr(item[0])))
+    ordered = sorted(
+        by_terms.items(),
+        key=lambda item: (-item[0].percent, -len(item[1]), repr(item[0])),
+    )
     return [
         Block(
             _letters(index),

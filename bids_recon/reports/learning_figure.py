@@ -1,0 +1,92 @@
+"""How scores grow with the number of training pictures, drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bids_recon.reports.figures import STYLE, colours_of
+
+COLUMNS = 2
+"""Panels side by side."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one score.
+
+    Parameters
+    ----------
+    title, score : str
+        What it is of, and what it is called.
+    curves : mapping of str to DataFrame
+        By name, a row for each share: n_training_pictures, n_training_trials, value,
+        ci_low, ci_high, chance.
+    people : mapping of str to sequence of DataFrame
+        The curves of single participants behind these.
+    """
+
+    title: str
+    score: str
+    curves: Mapping[str, pd.DataFrame]
+    people: Mapping[str, Sequence[pd.DataFrame]]
+
+
+def learning_curves(panels: Sequence[Panel]) -> Figure:
+    """Draw curves with intervals over the number of training pictures; chance dotted.
+
+    Ticks are at the numbers of the first curve of a panel, with those of trials where
+    pictures were shown more than once.
+    """
+    n_columns = min(COLUMNS, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    with mpl.rc_context(STYLE):
+        size = (1.5 + 4 * n_columns, 3.3 * n_rows)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+        for axis, panel in zip(axes, panels, strict=False):
+            _draw(axis, panel)
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+    return figure
+
+
+def _draw(axis: Axes, panel: Panel) -> None:
+    colours = colours_of(len(panel.curves))
+    for (name, curve), colour in zip(panel.curves.items(), colours, strict=True):
+        for own in panel.people.get(name, ()):
+            axis.plot(
+                own["n_training_pictures"], own["value"], color=colour, alpha=0.35, lw=1
+            )
+        low = (curve["value"] - curve["ci_low"]).clip(lower=0).fillna(0)
+        high = (curve["ci_high"] - curve["value"]).clip(lower=0).fillna(0)
+        axis.errorbar(
+            curve["n_training_pictures"],
+            curve["value"],
+            yerr=np.vstack([low, high]),
+            fmt="o-",
+            color=colour,
+            capsize=3,
+            label=name,
+        )
+        axis.plot(
+            curve["n_training_pictures"], curve["chance"], color=colour, linestyle=":"
+        )
+    first = next(iter(panel.curves.values()))
+    axis.set_xticks(first["n_training_pictures"], _ticks(first))
+    axis.set_xlabel("training pictures")
+    axis.set_ylabel(panel.score)
+    axis.set_title(panel.title)
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _ticks(curve: pd.DataFrame) -> list[str]:
+    pairs = zip(curve["n_training_pictures"], curve["n_training_trials"], strict=True)
+    return [
+        f"{pictures:.4g}" + ("" if pictures == trials else f"\n({trials:.4g} trials)")
+        for pictures, trials in pairs
+    ]
