@@ -12,11 +12,14 @@ SIDES = ("two_way_identification", "mse")
 def write_participant(out, subject, recipe, roi, scores, **terms):
     """Write the tables of one analysis: ``scores`` maps metrics to (n_pictures,)."""
     stem = f"sub-{subject}_task-digits_label-{roi}_desc-{recipe.replace('-', '')}"
+    share = terms.get("share", 1.0)
+    stem += "" if share == 1 else f"Percent{100 * share:g}"
     folder = out / f"sub-{subject}" / "recon"
     folder.mkdir(parents=True, exist_ok=True)
     n = len(next(iter(scores.values())))
     names = terms.pop("pictures", [f"p{index:03d}.png" for index in range(n)])
     table = pd.DataFrame({"trial": range(1, n + 1), "stimulus": names, "split": "test"})
+    table["set"] = None
     table["image"] = [f"{index:04d}_{name}" for index, name in enumerate(names)]
     table = table.assign(**scores)
     table.to_csv(folder / f"{stem}_recon.tsv", sep="\t", index=False, na_rep="n/a")
@@ -24,6 +27,7 @@ def write_participant(out, subject, recipe, roi, scores, **terms):
         {
             "profile": terms.get("profile", "bids-recon-1"),
             "metric": metric,
+            "set": None,
             "value": np.nanmean(values),
             "chance": 0.5,
             "p_value": terms.get("p", 0.01),
@@ -44,6 +48,9 @@ def write_participant(out, subject, recipe, roi, scores, **terms):
         "Preprocessing": [terms.get("preprocessing", "fMRIPrep 25.1.0")],
         "Transductive": terms.get("transductive", False),
         "SharesPictures": terms.get("learned_on", False),
+        "TrainFraction": share,
+        "NumberOfTrainingPictures": [round(100 * share)],
+        "NumberOfTrainingTrials": [round(200 * share)],
         "BidsRecon": {"Version": terms.get("version", "0.1.0")},
     }
     (folder / f"{stem}_recon.json").write_text(json.dumps(sidecar))

@@ -44,14 +44,16 @@ def exchangeable(
     """Return blocks of pictures that may take each other's place.
 
     Pictures of the same folds are: their reconstructions come from the same decoders.
-    Where no two pictures share their folds, as in leave-one-picture-out, all are.
+    Where a fold has one picture only, as in leave-one-picture-out, all are, as they all
+    are candidates of each other.
     """
     membership: dict[tuple[str, ...], list[int]] = {}
     for picture in np.unique(own):
         key = tuple(np.unique(fold[own == picture]).tolist())
         membership.setdefault(key, []).append(int(picture))
     blocks = [np.array(block) for block in membership.values() if len(block) > 1]
-    if not blocks:
+    fewest = min(len(np.unique(own[fold == name])) for name in np.unique(fold))
+    if not blocks or fewest < 2:
         blocks = [np.unique(own)]
     result = []
     for block in blocks:

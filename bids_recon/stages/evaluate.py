@@ -69,7 +69,8 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     table = listing(trials, split, recipe, n_samples(recipe))
     sets = picture_sets(plan, trials)
     place = table.columns.get_loc("split") + 1
-    table.insert(place, "set", table["stimulus"].map(sets))
+    of_pictures = [sets.get(name) for name in table["stimulus"]]
+    table.insert(place, "set", pd.Series(of_pictures, dtype=object))
     record = Record(
         stage="evaluate",
         settings={

@@ -1,7 +1,6 @@
 """How scores of the group grow with the number of training pictures."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from bids_recon.reports import group_figures
 from bids_recon.reports.fragments import headline, metric_words, paragraph
 from bids_recon.reports.learning_figure import Panel, learning_curves
-from bids_recon.stages.report.group_level.rows import Block, Entry
+from bids_recon.stages.report.group_level.rows import Block, Entry, by_share
 
 NOTE = (
     "The same test pictures, by the number of pictures that decoders learned from; "
@@ -33,14 +32,10 @@ def learning_figures(
     scores : DataFrame
         The group's scores of all of them.
     """
-    families: dict[object, list[Block]] = {}
-    for block in blocks:
-        families.setdefault(replace(block.terms, share=""), []).append(block)
     text, figures = "", {}
-    for own in families.values():
-        if len(own) < 2:
+    for rising in by_share(list(blocks)):
+        if len(rising) < 2:
             continue
-        rising = sorted(own, key=lambda block: block.terms.percent)
         panels = _panels(rising, scores)
         figure = learning_curves(panels)
         label = "".join(block.name for block in rising)

@@ -34,7 +34,7 @@ from bids_recon.stages.report.group_level.pictures import (
     seen_files,
 )
 from bids_recon.stages.report.group_level.reading import Reading
-from bids_recon.stages.report.group_level.rows import Block, what_differs
+from bids_recon.stages.report.group_level.rows import Block, by_share, what_differs
 
 HOW_SURE = (
     "Is better than: the 95 % interval of the paired difference leaves 0 out. Cannot "
@@ -67,18 +67,20 @@ def page_parts(
     lines = [*reading.problems.values(), *_without_scores(output_dir, blocks, settings)]
     if lines:
         html("problems", bullet_list(lines, "failed"))
-    html("answers", _answers(blocks, tables))
+    # Of several shares of the training pictures, the largest is shown in full.
+    main = [shares[-1] for shares in by_share(blocks)]
+    html("answers", _answers(main, tables))
     grids = ""
-    for block in blocks:
+    for block in main:
         seen = seen_files(settings, block, folder)
         parts |= dict(seen.values())
         copies = {name: copy for name, (copy, _) in seen.items()}
-        grids += _title(block, blocks) + picture_grid(block, copies, output_dir)
+        grids += _title(block, main) + picture_grid(block, copies, output_dir)
     html("pictures", grids)
     for name, text, figures in (
-        ("differences", *_difference_figures(blocks, tables["group_differences"])),
-        ("scores", *_score_figures(blocks, tables["group_scores"])),
-        ("ranks", *_rank_figures(blocks, tables["group_ranks"])),
+        ("differences", *_difference_figures(main, tables["group_differences"])),
+        ("scores", *_score_figures(main, tables["group_scores"])),
+        ("ranks", *_rank_figures(main, tables["group_ranks"])),
         ("learning", *learning_figures(blocks, tables["group_scores"])),
     ):
         if text or name != "learning":
@@ -87,7 +89,7 @@ def page_parts(
             for kind in ("svg", "pdf"):
                 path = folder / f"desc-{name}{label}_group.{kind}"
                 parts[path] = group_figures.writer(figure, kind)
-    text = _published(settings, blocks, tables["group_scores"])
+    text = _published(settings, main, tables["group_scores"])
     if text:
         html("published", text)
     html("table", _whole_table(tables["group_scores"]))
@@ -249,8 +251,6 @@ def _published(settings: Settings, blocks: list[Block], scores: pd.DataFrame) ->
     name = str((read_description(settings.bids_dir) or {}).get("Name", ""))
     text = ""
     for block in blocks:
-        if block.terms.percent not in (0.0, 100.0):
-            continue
         profile = block.terms.profile.rpartition("-")[0]
         for table in published_beside(name, profile):
             own = scores[scores["table"] == block.name]

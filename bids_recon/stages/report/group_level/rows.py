@@ -1,7 +1,7 @@
 """Scores of participants, and which of them may stand in one table."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -202,6 +202,17 @@ def _letters(index: int) -> str:
     """
     name = chr(65 + index % 26)
     return name if index < 26 else _letters(index // 26 - 1) + name
+
+
+def by_share(blocks: list[Block]) -> list[list[Block]]:
+    """Put together blocks that differ in the share of training pictures alone, rising.
+
+    They keep the order of their largest shares.
+    """
+    families: dict[Terms, list[Block]] = {}
+    for block in blocks:
+        families.setdefault(replace(block.terms, share=""), []).append(block)
+    return [sorted(own, key=lambda b: b.terms.percent) for own in families.values()]
 
 
 def what_differs(blocks: list[Block]) -> list[str]:
