@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from group_tables import SIDES, write_participant
 from PIL import Image
+from test_docs import cells, section
 
 from bids_recon import cli
 from bids_recon.evaluation.splits import make_split
@@ -193,6 +194,7 @@ def test_the_curve_holds_the_scores_of_every_share(shared_out):
     curve = pd.read_csv(path, sep="\t")
     shares = {0.25: ("Percent25", 4), 0.5: ("Percent50", 8), 1: ("", 16)}
     assert list(curve["train_fraction"].unique()) == list(shares)
+    assert set(curve) == cells(section("`_learning.tsv`")) - {"_metrics.tsv"}
     for share, (ending, n_pictures) in shares.items():
         own = curve[curve["train_fraction"] == share].reset_index(drop=True)
         assert set(own["n_training_pictures"]) == {n_pictures}

@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 
 from bids_recon.reports.figures import STYLE, colours_of
 
-COLUMNS = 2
-"""Panels side by side."""
-
 
 @dataclass(frozen=True)
 class Panel:
@@ -42,16 +39,12 @@ def learning_curves(panels: Sequence[Panel]) -> Figure:
     Ticks are at the numbers of the first curve of a panel, with those of trials where
     pictures were shown more than once.
     """
-    n_columns = min(COLUMNS, len(panels))
-    n_rows = -(-len(panels) // n_columns)
     with mpl.rc_context(STYLE):
-        size = (1.5 + 4 * n_columns, 3.3 * n_rows)
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-        for axis, panel in zip(axes, panels, strict=False):
+        # One below the other, so that they can be read on a narrow screen.
+        figure = Figure(figsize=(6, 3 * len(panels)), layout="constrained")
+        axes = figure.subplots(len(panels), squeeze=False).ravel()
+        for axis, panel in zip(axes, panels, strict=True):
             _draw(axis, panel)
-        for axis in axes[len(panels) :]:
-            axis.set_axis_off()
     return figure
 
 

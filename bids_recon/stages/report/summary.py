@@ -116,8 +116,8 @@ def _facts(plan: Plan, done: Sequence[Analysis]) -> dict[str, str]:
     if len(shares) > 1:
         facts["Training images"] = (
             f"{listed([shares[own] for own in sorted(shares)])} of them, each share "
-            "contained in the next; see the learning curves. Scores above and below "
-            "these are of the largest share."
+            "contained in the next; see the learning curves. All other scores of this "
+            "page are of the largest share."
         )
     return facts
 
@@ -264,7 +264,7 @@ def section_of(analysis: Analysis) -> str:
 
 def warnings_of(plan: Plan, done: Sequence[Analysis], notes: list[str]) -> list[str]:
     """Return all that a reader should know, each said once and of what it is true."""
-    whose: dict[str, list[str]] = {}
+    whose: dict[str, list[Analysis]] = {}
     for analysis in done:
         sidecar = _sidecar(plan, analysis)
         path = recon_files(plan, analysis).metrics.with_suffix(".json")
@@ -273,10 +273,20 @@ def warnings_of(plan: Plan, done: Sequence[Analysis], notes: list[str]) -> list[
         lines += [TRANSDUCTIVE] * sidecar["Transductive"]
         lines += [SHARES] * sidecar["SharesPictures"]
         for line in dict.fromkeys(lines):
-            name = f"{analysis.recipe.variant} on {analysis.label}"
-            whose.setdefault(line, []).append(name)
+            whose.setdefault(line, []).append(analysis)
     said = list(notes)
-    for line, names in whose.items():
-        everywhere = len(names) == len(done)
-        said.append(line if everywhere else f"{', '.join(names)}: {line}")
+    for line, own in whose.items():
+        everywhere = len(own) == len(done)
+        said.append(line if everywhere else f"{_names(plan, own)}: {line}")
     return list(dict.fromkeys(said))
+
+
+def _names(plan: Plan, some: Sequence[Analysis]) -> str:
+    """Return analyses in words; all shares of one together."""
+    keys = {analysis.key for analysis in some}
+    names = []
+    for analysis in some:
+        every = {own.key for own in plan.variants_of(analysis)} <= keys
+        recipe = analysis.recipe.name if every else analysis.recipe.variant
+        names.append(f"{recipe} on {analysis.label}")
+    return ", ".join(dict.fromkeys(names))

@@ -71,7 +71,7 @@ def what_it_is(block: Block) -> str:
         f"split {terms.split}, "
         f"{len(block.entries[0].pictures)} test pictures, profile {terms.profile}, "
         f"preprocessing {terms.preprocessing}, bids-recon {terms.version}."
-        + f" The set of pictures {terms.set}." * (terms.set != "all")
+        + f" Pictures of the set {terms.set} alone." * (terms.set != "all")
         + f" Learned from {terms.share} of the training pictures."
         * (terms.share not in ("100 %", UNKNOWN))
         + (" Transductive: scaled by all test trials." * (terms.transductive == "yes"))
