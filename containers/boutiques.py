@@ -16,7 +16,7 @@ from bids_recon.cli import make_parser
 
 PATH = Path(__file__).with_name("bids-recon.json")
 
-NUMBERS = ("n_procs", "omp_nthreads", "mem_mb", "seed")
+NUMBERS = ("n_procs", "omp_nthreads", "mem_mb", "seed", "train_fraction")
 
 FILES = (
     *("bids_filter_file", "bids_database_dir", "stimuli", "stimulus_map"),
@@ -50,7 +50,7 @@ def describe(action: Action) -> dict[str, Any]:
     if action.nargs == 0:
         described["type"] = "Flag"
     elif name in NUMBERS:
-        described |= {"type": "Number", "integer": True}
+        described |= {"type": "Number", "integer": name != "train_fraction"}
     elif name in FILES:
         described["type"] = "File"
     if action.nargs in ("+", "*"):
