@@ -311,10 +311,8 @@ def sides_of(plan: Plan, trials: Trials) -> Sides | None:
 
 def split_settings(plan: Plan, recipe: Recipe) -> Any:
     """Return what decides which trials are learned on, besides the trials."""
-    rule = _rule_settings(plan)
-    if recipe.train_fraction == 1:
-        return rule
-    return {"rule": rule, "train_fraction": recipe.train_fraction}
+    rule, share = _rule_settings(plan), recipe.train_fraction
+    return rule if share == 1 else {"rule": rule, "train_fraction": share}
 
 
 def _rule_settings(plan: Plan) -> Any:
