@@ -1,5 +1,6 @@
 """What passes between the stages, and the contracts that methods keep."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from mmap import mmap
 from typing import Any, Protocol, Self, TypeAlias
@@ -61,38 +62,11 @@ class Responses:
             xyz=self.xyz[mask],
         )
 
-    def average(self) -> Self:
-        """Return one mean response per stimulus, in order of first presentation.
-
-        A stimulus that was both seen and imagined has two. The table keeps the first
-        presentation of each and gains the column ``n_repeats``.
-        """
-        shared = repeated(self.trials)
-        codes, stimuli = pd.factorize(shared)
-        counts = np.bincount(codes, minlength=len(stimuli))
-        sums = np.zeros((len(stimuli), self.values.shape[1]), dtype=np.float64)
-        np.add.at(sums, codes, self.values)
-        trials = self.trials[~shared.duplicated()].reset_index(drop=True)
-        return replace(
-            self,
-            values=(sums / counts[:, None]).astype(np.float32),
-            trials=trials.assign(n_repeats=counts),
-        )
-
 
 def repeated(trials: Trials) -> pd.Series:
     """Return what repeats share: the stimulus, and whether it was only imagined."""
     seen = trials["role"].ne("imagery")
     return trials["stimulus"].astype(str).where(seen, trials["stimulus"] + "\0imagery")
-
-
-def join_responses(parts: list[Responses]) -> Responses:
-    """Stack responses that share their voxels, in the order given."""
-    return replace(
-        parts[0],
-        values=np.concatenate([part.values for part in parts]),
-        trials=pd.concat([part.trials for part in parts], ignore_index=True),
-    )
 
 
 def _positions(rows: np.ndarray) -> np.ndarray:
@@ -110,6 +84,20 @@ def fresh(values: np.ndarray) -> np.ndarray:
         return values
     mode = "r" if values.mode == "r" else "r+"
     return np.lib.format.open_memmap(values.filename, mode=mode)
+
+
+def row_blocks(
+    values: np.ndarray, n_values: int, stop: int | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield rows (up to ``stop``), so many that about ``n_values`` stand in a block.
+
+    The array of a file is mapped anew for each, see ``fresh``.
+    """
+    stop = len(values) if stop is None else stop
+    height = max(1, n_values // max(values[:1].size, 1))
+    for start in range(0, stop, height):
+        rows = slice(start, min(start + height, stop))
+        yield rows, fresh(values)[rows]
 
 
 def column_blocks(n_rows: int, n_columns: int, n_values: int) -> list[slice]:

@@ -9,9 +9,11 @@ from sklearn.linear_model import LogisticRegression, OrthogonalMatchingPursuit
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
+from bids_recon.datatypes import Targets
 from bids_recon.decoders import l1_logistic
 from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.inner_folds import inner_folds
+from bids_recon.decoders.large_equations import LargeEquations
 from bids_recon.decoders.normal_equations import NormalEquations
 from bids_recon.decoders.ridge import Ridge
 from bids_recon.decoders.sparse import Sparse, best_voxels
@@ -99,14 +101,17 @@ def test_alpha_of_each_target_is_himalayas(problem):
     np.testing.assert_allclose(ours.alphas_, theirs.best_alphas_)
 
 
+@pytest.mark.parametrize("equations", [NormalEquations, LargeEquations])
 @pytest.mark.parametrize("n_voxels", [90, 12])
-def test_errors_of_cross_validation_are_those_of_separate_fits(problem, n_voxels):
+def test_errors_of_cross_validation_are_those_of_separate_fits(
+    problem, n_voxels, equations
+):
     X, Y, _, groups = problem
     folds = inner_folds(groups, 4)
     X = X[:, :n_voxels]
     held_out = [test for _, test in folds]
-    errors = NormalEquations(X, Algebra(Machine(), 0)).cross_validated_errors(
-        held_out, np.array([3.0, 300.0]), [Y[:, :2], Y[:, 2:]]
+    errors = equations(X, Algebra(Machine(), 0)).cross_validated_errors(
+        held_out, np.array([3.0, 300.0]), Targets.of(Y), [slice(0, 2), slice(2, None)]
     )
     for row, alpha in enumerate((3.0, 300.0)):
         expected = np.zeros(Y.shape[1])

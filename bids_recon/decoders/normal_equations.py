@@ -1,10 +1,10 @@
 """The equations of ridge regression: solved once for all targets and penalties."""
 
-from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
 
+from bids_recon.datatypes import Targets
 from bids_recon.decoders.algebra import Algebra
 
 ROWS = 4096
@@ -67,22 +67,24 @@ class NormalEquations:
     def weights(self, X_test: np.ndarray, alpha: float) -> np.ndarray:
         r"""Return :math:`W = K_{test} (K + \alpha I)^{-1}`, (n_test, n_trials)."""
         if not self.dual:
-            left = (X_test - self.mean).astype(self.algebra.dtype)
-            return self.algebra.product(left, self.coefficient_weights(alpha))
+            left = (X_test - self.mean).astype(np.float64)
+            return self.algebra.product(self._divide(left.T, alpha).T, self._centred.T)
         K_test = self.algebra.gram(X_test, self.X, self.mean)
         return self._divide(K_test.T, alpha).T
 
-    def coefficient_weights(self, alpha: float) -> np.ndarray:
-        """Return what gives coefficients from centred targets, (n_voxels, n_trials)."""
-        if self.dual:
-            return self._divide(self._centred.astype(np.float64), alpha).T
-        return self._divide(self._centred.T.astype(np.float64), alpha)
+    def coefficients(self, Y: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+        """Return weights of voxels (n_voxels, n_targets), of centred targets.
 
-    def coefficients(self, Y: np.ndarray, alpha: float) -> np.ndarray:
-        """Return the weights of voxels (n_voxels, n_targets), of centred targets."""
-        if self.dual:
-            return self._centred.T @ self._divide(Y.astype(np.float64), alpha)
-        return self._divide(self._centred.T.astype(np.float64) @ Y, alpha)
+        ``alphas`` (n_targets,) are their penalties.
+        """
+        centred = self._centred.T
+        right = Y.astype(np.float64)
+        right = right if self.dual else self.algebra.product(centred, right)
+        solved = np.empty(right.shape)
+        for alpha in np.unique(alphas):
+            own = alphas == alpha
+            solved[:, own] = self._divide(right[:, own].astype(np.float64), alpha)
+        return self.algebra.product(centred, solved) if self.dual else solved
 
     def _divide(self, B: np.ndarray, alpha: float) -> np.ndarray:
         """Return (K + alpha I)^-1 B, or the same with C."""
@@ -101,7 +103,8 @@ class NormalEquations:
         self,
         held_out: list[np.ndarray],
         alphas: np.ndarray,
-        blocks: Iterable[np.ndarray],
+        Y: Targets,
+        blocks: list[slice],
     ) -> np.ndarray:
         r"""Return the summed squared error of each penalty, (n_alphas, n_targets).
 
@@ -116,28 +119,31 @@ class NormalEquations:
             The trials of each fold, each in one.
         alphas : array of shape (n_alphas,)
             Above 0.
-        blocks : iterable of array of shape (n_trials, n_some)
-            The targets, some at a time.
+        Y : Targets
+            Of all trials.
+        blocks : list of slice
+            Which targets are read at once.
         """
         values, Q = self.basis
         complete = len(values) == len(Q) - self.intercept
-        inverses = [self._inverses(held_out, alpha, complete) for alpha in alphas]
         kept, turned = self.algebra.keep(Q), self.algebra.keep(Q.T)
-        errors = []
-        for block in blocks:
-            Y = block - block.mean(axis=0) if self.intercept else block
-            projected = self.algebra.product(turned, Y)
-            outside = 0 if complete else Y - self.algebra.product(kept, projected)
-            found = np.empty((len(alphas), Y.shape[1]))
-            for row, alpha in enumerate(alphas):
+        errors = np.zeros((len(alphas), Y.n_targets))
+        for row, alpha in enumerate(alphas):
+            inverses = self._inverses(held_out, alpha, complete)
+            for block in blocks:
+                own = Y.columns(block)
+                own = own - own.mean(axis=0) if self.intercept else own
+                projected = self.algebra.product(turned, own)
                 scaled = projected / (values + alpha)[:, None]
-                residual = self.algebra.product(kept, scaled) + outside / alpha
-                found[row] = sum(
+                residual = self.algebra.product(kept, scaled)
+                if not complete:
+                    outside = own - self.algebra.product(kept, projected)
+                    residual = residual + outside / alpha
+                errors[row, block] = sum(
                     ((inverse @ residual[part]) ** 2).sum(axis=0)
-                    for part, inverse in zip(held_out, inverses[row], strict=True)
+                    for part, inverse in zip(held_out, inverses, strict=True)
                 )
-            errors.append(found)
-        return np.concatenate(errors, axis=1)
+        return errors
 
     def left_out_weights(self, groups: list[np.ndarray], alpha: float) -> np.ndarray:
         r"""Return what predicts the trials of each group from all the others.
@@ -169,17 +175,7 @@ class NormalEquations:
         else:
             inside = self._centred[rows].T.astype(np.float64)
             M = (chosen.T - self._divide(inside, alpha).T @ self._centred.T) / alpha
-        M -= 1 / (n_trials * alpha)
-        start = 0
-        for group in groups:
-            own = slice(start, start + len(group))
-            weights = -np.linalg.solve(M[own][:, group], M[own])
-            others = 1 / max(n_trials - len(group), 1)
-            weights -= others
-            weights[:, group] = 0
-            M[own] = weights
-            start += len(group)
-        return M
+        return left_out(M, groups, alpha)
 
     def _inverses(
         self, held_out: list[np.ndarray], alpha: float, complete: bool
@@ -195,3 +191,27 @@ class NormalEquations:
                 M += (np.eye(len(part)) - mean - own @ own.T) / alpha
             result.append(np.linalg.inv(M).astype(self.algebra.dtype))
         return result
+
+
+def left_out(M: np.ndarray, groups: list[np.ndarray], alpha: float) -> np.ndarray:
+    r"""Return what predicts the trials of each group from all the others.
+
+    Parameters
+    ----------
+    M : array of shape (n_left_out, n_trials)
+        The rows of :math:`(K + \alpha I)^{-1}`; written over.
+    groups, alpha
+        As of ``NormalEquations.left_out_weights``.
+    """
+    n_trials = M.shape[1]
+    M -= 1 / (n_trials * alpha)
+    start = 0
+    for group in groups:
+        own = slice(start, start + len(group))
+        weights = -np.linalg.solve(M[own][:, group], M[own])
+        others = 1 / max(n_trials - len(group), 1)
+        weights -= others
+        weights[:, group] = 0
+        M[own] = weights
+        start += len(group)
+    return M

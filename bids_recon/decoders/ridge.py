@@ -5,9 +5,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from bids_recon.datatypes import Targets, column_blocks, fresh
+from bids_recon.datatypes import Targets, column_blocks, fresh, row_blocks
 from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.inner_folds import inner_folds
+from bids_recon.decoders.large_equations import FEW, LargeEquations
 from bids_recon.decoders.normal_equations import NormalEquations
 from bids_recon.decoders.patterns import MOST_TARGETS, linear_maps, thinning
 from bids_recon.machine import Machine
@@ -59,7 +60,7 @@ class Ridge:
     intercept: bool = True
     coefficients: bool = False
     machine: Machine = field(default_factory=Machine, repr=False, compare=False)
-    equations: NormalEquations | None = field(
+    equations: NormalEquations | LargeEquations | None = field(
         default=None, init=False, repr=False, compare=False
     )
     """Those of another ridge on the same X may be put here before ``fit``."""
@@ -97,12 +98,7 @@ class Ridge:
         """
         self._Y = Y = Targets.of(Y)
         self.shape_ = Y.shape[1:]
-        n_operations = 2.0 * len(Y) * Y.n_targets * min(X.shape)
-        algebra = Algebra(self.machine, n_operations)
-        before = self.equations
-        if before is None or before.X is not X or before.intercept != self.intercept:
-            self.equations = NormalEquations(X, algebra, self.intercept)
-        self.equations.algebra = algebra
+        self._solve(X)
         self.alphas_ = self._choose(groups)
         if self.keeps_data and not self.coefficients:
             self.X_, self.targets_, self.rows_ = X, Y.values, Y.rows
@@ -114,16 +110,34 @@ class Ridge:
     def _take_up(self) -> None:
         """Solve again what was solved for training data that were kept."""
         self._Y = Targets(self.targets_, self.rows_)
-        n_operations = 2.0 * len(self._Y) * self._Y.n_targets * min(self.X_.shape)
-        algebra = Algebra(self.machine, n_operations)
-        self.equations = NormalEquations(self.X_, algebra, self.intercept)
-        if isinstance(self.alpha, str):
+        self._solve(self.X_)
+        if isinstance(self.alpha, str) and isinstance(self.equations, NormalEquations):
             # As where the penalty was chosen: by eigenvectors.
             _ = self.equations.basis
 
-    def _blocks(self) -> list[slice]:
-        """Return the targets, some at a time."""
-        return column_blocks(len(self._Y.values), self._Y.n_targets, BLOCK // 4)
+    def _solve(self, X: np.ndarray) -> None:
+        """Set up the equations for X, or take over those that are there."""
+        fewer = min(X.shape)
+        n_operations = 2.0 * len(X) * fewer * (self._Y.n_targets + fewer)
+        algebra = Algebra(self.machine, n_operations)
+        few = not isinstance(self.alpha, str) or self.n_folds in range(FEW + 1)
+        exact = self.alpha == 0 or not few
+        alone = algebra.small or algebra.device is not None or exact
+        kind = NormalEquations if alone else LargeEquations
+        before = self.equations
+        if not (
+            isinstance(before, kind)
+            and before.X is X
+            and before.intercept == self.intercept
+        ):
+            self.equations = kind(X, algebra, self.intercept)
+        self.equations.algebra = algebra
+
+    def _blocks(self, n_rows: int = 0) -> list[slice]:
+        """Return the targets, some at a time, of which ``n_rows`` rows are held."""
+        n_values = min(BLOCK, self.machine.mem_mb * 2**16) // 4
+        n_rows = max(n_rows, len(self._Y.values))
+        return column_blocks(n_rows, self._Y.n_targets, n_values)
 
     def _choose(self, groups: np.ndarray) -> np.ndarray:
         n_targets = self._Y.n_targets
@@ -136,8 +150,9 @@ class Ridge:
         if not held_out:
             # One picture only: nothing to choose by, so the strongest penalty.
             return np.full(n_targets, alphas.max())
+        blocks = self._blocks(max(self.equations.X.shape))
         errors = self.equations.cross_validated_errors(
-            held_out, alphas, (self._Y.columns(part) for part in self._blocks())
+            held_out, alphas, self._Y, blocks
         )
         if self.alpha == "global":
             return np.full(n_targets, alphas[errors.sum(axis=1).argmin()])
@@ -150,16 +165,11 @@ class Ridge:
     def _coefficients(self, n_voxels: int) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients (n_voxels, n_targets) and intercepts (n_targets,)."""
         coef, intercept = np.empty((n_voxels, self._Y.n_targets)), []
-        alphas = np.unique(self.alphas_)
-        weights = {a: self.equations.coefficient_weights(a) for a in alphas}
-        for part in self._blocks():
+        for part in self._blocks(max(self.equations.X.shape)):
             Y = self._Y.columns(part).astype(np.float64)
             intercept.append(Y.mean(axis=0) * self.intercept)
             Y -= intercept[-1]
-            for alpha in alphas:
-                own = self.alphas_[part] == alpha
-                solved = self.equations.algebra.product(weights[alpha], Y[:, own])
-                coef[:, np.flatnonzero(own) + part.start] = solved
+            coef[:, part] = self.equations.coefficients(Y, self.alphas_[part])
         return coef, np.concatenate(intercept)
 
     def maps(self, X: np.ndarray) -> dict[str, np.ndarray]:
@@ -167,11 +177,7 @@ class Ridge:
         some = thinning(self._Y.n_targets)
         Y = self._Y.thinned(MOST_TARGETS).astype(np.float64)
         Y -= Y.mean(axis=0) * self.intercept
-        alphas = self.alphas_[some]
-        weights = np.empty((X.shape[1], Y.shape[1]))
-        for alpha in np.unique(alphas):
-            own = alphas == alpha
-            weights[:, own] = self.equations.coefficients(Y[:, own], alpha)
+        weights = self.equations.coefficients(Y, self.alphas_[some])
         return linear_maps(X, weights)
 
     def spread(self, groups: np.ndarray, most: int) -> np.ndarray:
@@ -225,9 +231,24 @@ class Ridge:
         if self.equations is None and hasattr(self, "X_"):
             self._take_up()
         if hasattr(self, "coef_"):
-            values = (X.astype(np.float64) - self.x_mean_) @ self.coef_
-            out.reshape(len(X), -1)[:] = values + self.intercept_
+            for rows, part in row_blocks(X, 2**24):
+                values = (part.astype(np.float64) - self.x_mean_) @ self.coef_
+                out[rows] = (values + self.intercept_).reshape(-1, *out.shape[1:])
             return out
+        alphas = np.unique(self.alphas_)
+        if isinstance(self.equations, LargeEquations) and self.equations.targets_first(
+            len(X), self._Y, len(alphas)
+        ):
+            blocks = self._blocks(max(self.equations.X.shape))
+            for part, values in self.equations.predictions(
+                X, self._Y, self.alphas_, blocks
+            ):
+                fresh(out).reshape(len(X), -1)[:, part] = values
+            return out
+        return self._predict_by_weights(X, out)
+
+    def _predict_by_weights(self, X: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Write W Y block by block, where there are more targets than trials."""
         algebra = self.equations.algebra
         n_trials = len(self._Y)
         kept, left = {}, {}

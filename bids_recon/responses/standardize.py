@@ -5,10 +5,13 @@ from typing import Self
 
 import numpy as np
 
-from bids_recon.datatypes import Trials
+from bids_recon.datatypes import Trials, fresh, row_blocks
 
 MIN_TRIALS = 20
 """Fewer training trials than this in a run say too little about its own scale."""
+
+BLOCK = 2**22
+"""Values that are worked on at once."""
 
 
 @dataclass
@@ -29,8 +32,14 @@ class Standardizer:
     means_: dict[str, np.ndarray] = field(default_factory=dict, init=False)
     scales_: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
-    def fit(self, X: np.ndarray, trials: Trials) -> Self:
-        """Learn from training responses X (n_trials, n_voxels)."""
+    def fit(
+        self, X: np.ndarray, trials: Trials, rows: np.ndarray | None = None
+    ) -> Self:
+        """Learn from training responses X (n_trials, n_voxels), or some rows of it.
+
+        ``trials`` are those of the rows.
+        """
+        rows = np.arange(len(X)) if rows is None else rows
         keys = self._keys(trials)
         names, counts = np.unique(keys, return_counts=True)
         own = [
@@ -39,17 +48,13 @@ class Standardizer:
             if count >= MIN_TRIALS
         ]
         for name in own:
-            rows = X[keys == name].astype(np.float64)
-            self.means_[name] = rows.mean(axis=0)
-            self.scales_[name] = _safe(rows.std(axis=0))
+            self.means_[name], self.scales_[name] = _moments(X, rows[keys == name])
         if own:
             self.means_[""] = np.mean([self.means_[name] for name in own], axis=0)
             squares = [self.scales_[name] ** 2 for name in own]
             self.scales_[""] = np.sqrt(np.mean(squares, axis=0))
         else:
-            rows = X.astype(np.float64)
-            self.means_[""] = rows.mean(axis=0)
-            self.scales_[""] = _safe(rows.std(axis=0))
+            self.means_[""], self.scales_[""] = _moments(X, rows)
         return self
 
     def transform(self, X: np.ndarray, trials: Trials) -> np.ndarray:
@@ -69,5 +74,14 @@ class Standardizer:
         return trials[columns].astype(str).agg("/".join, axis=1).to_numpy(object)
 
 
-def _safe(scale: np.ndarray) -> np.ndarray:
-    return np.where(scale > 1e-12, scale, 1.0)
+def _moments(X: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of some rows, (n_voxels,); 1 where all are alike."""
+    blocks = [own for _, own in row_blocks(rows, BLOCK // max(X.shape[1], 1))]
+
+    def read(own: np.ndarray) -> np.ndarray:
+        return np.asarray(fresh(X)[own], dtype=np.float64)
+
+    mean = sum(read(own).sum(axis=0) for own in blocks) / len(rows)
+    squares = sum(((read(own) - mean) ** 2).sum(axis=0) for own in blocks)
+    scale = np.sqrt(squares / len(rows))
+    return mean, np.where(scale > 1e-12, scale, 1.0)

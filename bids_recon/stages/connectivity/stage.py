@@ -34,6 +34,7 @@ from bids_recon.stages.connectivity.series import (
     trial_series,
 )
 from bids_recon.stages.decode.fold_data import Material, fold_data, load_material
+from bids_recon.stages.decode.room import Room
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import load_mask, roi_path
 
@@ -161,7 +162,7 @@ def connectivity_stage(
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
-    material = load_material(plan, analysis)
+    material = load_material(plan, analysis, Room())
     names, found = _of_folds(plan, analysis, material, rois, asked)
     matrix = mean_correlation(found) if asked.measure in CORRELATIONS else found[0]
     if asked.measure not in CORRELATIONS:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from bids_recon.datatypes import FeatureSpace, Responses, repeated
+from bids_recon.datatypes import FeatureSpace, repeated
 from bids_recon.decoders.state import restore
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
@@ -19,10 +19,16 @@ from bids_recon.recipe import DecodeStep, Recipe
 from bids_recon.responses.standardize import Standardizer
 from bids_recon.stages.decode.baselines import MEAN, decoding_scores, listed
 from bids_recon.stages.decode.fold import StepPaths
-from bids_recon.stages.decode.fold_data import FoldData, Material
+from bids_recon.stages.decode.fold_data import (
+    FoldData,
+    Material,
+    scale_in_place,
+    side,
+)
 from bids_recon.stages.decode.posterior import write_posterior
 from bids_recon.stages.decode.rescale import scale_again
-from bids_recon.stages.decode.step_decoder import columns_of, predict_to
+from bids_recon.stages.decode.room import Room
+from bids_recon.stages.decode.step_decoder import predict_to
 
 State = dict[str, np.ndarray]
 
@@ -50,33 +56,32 @@ def _as_learned(value: np.ndarray) -> Any:
     return [tuple(row) for row in rows] if value.ndim == 2 else tuple(rows)
 
 
-def data_again(model: Model, material: Material, recipe: Recipe) -> FoldData:
+def data_again(
+    model: Model, material: Material, recipe: Recipe, room: Room
+) -> FoldData:
     """Return test trials, scaled by what was learned from the training trials.
 
     A voxel without a response in a run gets the mean of training. Runs and sessions
     are scaled as those held out are, by the mean over the ones of training: their names
     do not say whether they are the same.
     """
-    settings = recipe.responses
-    test = _scaled(model, material.responses, "scale")
-    if settings.average_test:
-        test = test.average()
+    settings, every = recipe.responses, np.arange(len(material.picture))
+    scaler = _scaler(model, "scale")
+    test = side(material.responses, every, scaler, settings.average_test, room)
     if settings.standardize_again:
-        test = _scaled(model, test, "scale_again")
-    kept = np.arange(len(material.picture))
+        scale_in_place(test, _scaler(model, "scale_again"), room)
+    kept = every
     if settings.average_test:
         kept = kept[~repeated(material.responses.trials).duplicated().to_numpy()]
     none = test.where(np.arange(0))
-    return FoldData(none, test, kept[:0], material.picture[kept], kept[:0])
+    return FoldData(none, test, kept[:0], material.picture[kept], kept[:0], room=room)
 
 
-def _scaled(model: Model, responses: Responses, name: str) -> Responses:
+def _scaler(model: Model, name: str) -> Standardizer:
     scaler = Standardizer(None)
     for kind, parts in (("mean", scaler.means_), ("scale", scaler.scales_)):
         parts[""] = state_below(model.decoder, f"{model.fold}/{name}.{kind}/")[""]
-    values = scaler.transform(responses.values, responses.trials)
-    values = np.nan_to_num(values, copy=False, nan=0.0)
-    return Responses(values, responses.trials, responses.xyz, responses.space)
+    return scaler
 
 
 def decode_again(
@@ -85,6 +90,7 @@ def decode_again(
     material: Material,
     machine: Machine,
     paths: Mapping[str, StepPaths],
+    room: Room,
 ) -> list[pd.DataFrame]:
     """Write decoded features of all trials, and return how well they are decoded.
 
@@ -100,8 +106,10 @@ def decode_again(
         Where to compute.
     paths : mapping of str to StepPaths
         Where files of each feature space lie.
+    room : Room
+        Where large arrays go.
     """
-    data, scores = data_again(model, material, analysis.recipe), []
+    data, scores = data_again(model, material, analysis.recipe, room), []
     for name, step in analysis.recipe.decode.items():
         state = state_below(model.decoder, f"{model.fold}/{name}/")
         own = {
@@ -111,7 +119,7 @@ def decode_again(
             and key not in ("voxels_used", "mean_thinned")
         }
         decoder = restore(decoder_of(step, machine), own)
-        X = columns_of(data.test.values, state["voxels_used"])
+        X = room.take(data.test.values, state["voxels_used"])
         shape = tuple(int(side) for side in np.atleast_1d(state["shape"]))
         trials, test = data.test.trials, paths[name].test
         ones = np.ones(len(trials))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from bids_recon.datatypes import Responses, Trials, join_responses, repeated
+from bids_recon.datatypes import Responses, Trials, fresh, repeated, row_blocks
 from bids_recon.errors import Note, UserError
 from bids_recon.evaluation.splits import Fold, Split
 from bids_recon.plan.methods import graph_of
@@ -24,6 +24,7 @@ from bids_recon.stages.connectivity.nodes import load_nodes
 from bids_recon.stages.connectivity.series import bold_series
 from bids_recon.stages.decode.features import Gallery
 from bids_recon.stages.decode.graphs import GraphPlan
+from bids_recon.stages.decode.room import Room
 from bids_recon.stages.responses import (
     Variant,
     load_responses,
@@ -75,6 +76,8 @@ class FoldData:
         What inner folds keep together.
     scales : dict of str to array
         What responses were scaled by, as ``scale_arrays`` names it.
+    room : Room
+        Where copies of the sides go.
     """
 
     train: Responses
@@ -83,6 +86,7 @@ class FoldData:
     test_picture: np.ndarray
     groups: np.ndarray
     scales: Mapping[str, np.ndarray] = field(default_factory=dict)
+    room: Room = field(default_factory=Room)
 
 
 def trials_and_split(plan: Plan, recipe: Recipe) -> tuple[Trials, Split]:
@@ -98,28 +102,25 @@ def trials_and_split(plan: Plan, recipe: Recipe) -> tuple[Trials, Split]:
     return split_trials(plan, recipe, pd.concat(tables, ignore_index=True))
 
 
-def load_material(plan: Plan, analysis: Analysis) -> Material:
-    """Read what the folds of an analysis are made of."""
+def load_material(plan: Plan, analysis: Analysis, room: Room | None = None) -> Material:
+    """Read what the folds of an analysis are made of.
+
+    Parameters
+    ----------
+    plan, analysis
+        What is done.
+    room : Room, optional
+        Where responses go. Without, they are not read, and have no voxels.
+    """
     recipe = analysis.recipe
-    variant = Variant.of(plan, recipe)
     trials, split = trials_and_split(plan, recipe)
     masks = {roi.name: load_mask(plan, roi) for roi in analysis.roi_sets}
     union = np.logical_or.reduce(list(masks.values()))
-    parts = []
-    for run in plan.runs:
-        part = load_responses(plan, run, variant)
-        own_mask = np.load(response_files(plan, run, variant).mask)
-        rows = np.flatnonzero(used_rows(plan, part.trials, recipe))
-        if len(rows):
-            own = part.within(union[own_mask]).where(rows)
-            parts.append(_padded(own, own_mask[union], run) if plan.applies else own)
-    responses = join_responses(parts)
+    responses = _read(plan, recipe, union, trials, room)
     region = {
         name: np.logical_or.reduce([masks[roi.name] for roi in rois])[union]
         for name, rois in analysis.rois.items()
     }
-    # As the split has them: a trial that names nothing has a name of its own there.
-    responses = replace(responses, trials=trials)
     picture = plan.positions(trials["stimulus"])
     graphs = {
         name: graph_plan(plan, analysis, name, union)
@@ -128,6 +129,39 @@ def load_material(plan: Plan, analysis: Analysis) -> Material:
     }
     gallery = Gallery.of(plan, recipe)
     return Material(responses, region, gallery, picture, split, graphs)
+
+
+def _read(
+    plan: Plan, recipe: Recipe, union: np.ndarray, trials: Trials, room: Room | None
+) -> Responses:
+    """Return the responses of the trials that a recipe uses.
+
+    Parameters
+    ----------
+    plan, recipe
+        What is done.
+    union : array of shape (x, y, z), bool
+        The voxels that are read.
+    trials : Trials
+        As the split has them: one that names nothing has a name of its own there.
+    room : Room, optional
+        Where responses go.
+    """
+    if room is None:
+        return Responses(np.empty((len(trials), 0)), trials, np.empty((0, 3)), "")
+    variant = Variant.of(plan, recipe)
+    values, start = room.array((len(trials), int(union.sum()))), 0
+    for run in plan.runs:
+        part = load_responses(plan, run, variant)
+        own_mask = np.load(response_files(plan, run, variant).mask)
+        rows = np.flatnonzero(used_rows(plan, part.trials, recipe))
+        if not len(rows):
+            continue
+        part = part.where(rows).within(union[own_mask])
+        part = _padded(part, own_mask[union], run) if plan.applies else part
+        fresh(values)[start : start + len(rows)] = part.values
+        start += len(rows)
+    return Responses(values, trials, part.xyz, plan.space)
 
 
 def _padded(responses: Responses, there: np.ndarray, run: RunPlan) -> Responses:
@@ -205,31 +239,83 @@ def _kept(material: Material, rows: np.ndarray) -> np.ndarray:
     return rows[~shared.duplicated().to_numpy()]
 
 
-def fold_data(material: Material, fold: Fold, recipe: Recipe) -> FoldData:
+def fold_data(
+    material: Material, fold: Fold, recipe: Recipe, room: Room | None = None
+) -> FoldData:
     """Scale responses by the training trials of a fold, and average repeats.
 
     Where the recipe says so, averages are scaled again, by those of training.
+
+    Parameters
+    ----------
+    material, fold, recipe
+        What the sides are made of.
+    room : Room, optional
+        Where they go; into memory without.
     """
-    settings = recipe.responses
-    train = material.responses.where(fold.train)
-    test = material.responses.where(fold.test)
-    scaler = Standardizer(settings.standardize).fit(train.values, train.trials)
+    settings, room = recipe.responses, room or Room()
+    responses, rows = material.responses, fold.train
+    learned = responses.trials.iloc[fold.train]
+    scaler = Standardizer(settings.standardize)
+    scaler.fit(responses.values, learned, fold.train)
     scales = scale_arrays(scaler, "scale")
-    # One after the other, so that only one side is held twice.
-    train = _scaled(train, scaler)
-    test = _scaled(test, scaler)
-    rows = fold.train
+    train = side(responses, fold.train, scaler, settings.average_train, room)
+    test = side(responses, fold.test, scaler, settings.average_test, room)
     if settings.average_train:
-        train, rows = train.average(), _kept(material, fold.train)
-    if settings.average_test:
-        test = test.average()
+        rows = _kept(material, fold.train)
     if settings.standardize_again:
         scaler = Standardizer(None).fit(train.values, train.trials)
         scales |= scale_arrays(scaler, "scale_again")
-        train, test = _scaled(train, scaler), _scaled(test, scaler)
+        for own in (train, test):
+            scale_in_place(own, scaler, room)
     train_picture, test_picture = fold_pictures(material, fold, recipe)
     groups = material.split.groups[rows]
-    return FoldData(train, test, train_picture, test_picture, groups, scales)
+    return FoldData(train, test, train_picture, test_picture, groups, scales, room)
+
+
+def side(
+    responses: Responses,
+    rows: np.ndarray,
+    scaler: Standardizer,
+    averaged: bool,
+    room: Room,
+) -> Responses:
+    """Return some trials, scaled, and averaged over repeats where that is asked.
+
+    Averages come in order of first presentation, and the table gains the column
+    ``n_repeats``. A stimulus that was both seen and imagined has two. A voxel without a
+    response in a run gets the mean of training.
+    """
+    trials = responses.trials.iloc[rows].reset_index(drop=True)
+    code, counts = np.arange(len(rows)), np.ones(len(rows), dtype=np.int64)
+    if averaged:
+        shared = repeated(trials)
+        code = pd.factorize(shared)[0]
+        counts = np.bincount(code)
+        first = trials[~shared.duplicated()].reset_index(drop=True)
+    # Repeats follow one another, in their order.
+    order, ends = np.argsort(code, kind="stable"), np.cumsum(counts)
+    values = room.array((len(counts), responses.values.shape[1]))
+    most = int(counts.max(initial=1)) * max(values.shape[1], 1)
+    for own, n_repeats in row_blocks(counts, room.n_values // most):
+        inside = order[ends[own.start] - counts[own.start] : ends[own.stop - 1]]
+        part = np.asarray(fresh(responses.values)[rows[inside]])
+        part = scaler.transform(part, trials.iloc[inside])
+        np.nan_to_num(part, copy=False, nan=0.0)
+        if averaged:
+            sums = np.zeros((len(n_repeats), part.shape[1]))
+            np.add.at(sums, code[inside] - own.start, part)
+            part = sums / n_repeats[:, None]
+        fresh(values)[own] = part
+    trials = first.assign(n_repeats=counts) if averaged else trials
+    return replace(responses, values=values, trials=trials)
+
+
+def scale_in_place(responses: Responses, scaler: Standardizer, room: Room) -> None:
+    """Scale responses that are our own, some trials at a time."""
+    for rows, part in row_blocks(responses.values, room.n_values):
+        scaled = scaler.transform(part, responses.trials.iloc[rows])
+        fresh(responses.values)[rows] = scaled
 
 
 def scale_arrays(scaler: Standardizer, name: str) -> dict[str, np.ndarray]:
@@ -239,8 +325,3 @@ def scale_arrays(scaler: Standardizer, name: str) -> dict[str, np.ndarray]:
         for kind, parts in (("mean", scaler.means_), ("scale", scaler.scales_))
         for key, values in parts.items()
     }
-
-
-def _scaled(responses: Responses, scaler: Standardizer) -> Responses:
-    values = scaler.transform(responses.values, responses.trials)
-    return Responses(values, responses.trials, responses.xyz, responses.space)

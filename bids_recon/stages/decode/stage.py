@@ -4,6 +4,7 @@ Everything is learned on the training trials of a fold: scale, voxels, feature s
 decoder. Where a generator learns too, training trials are decoded out of fold for it.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from bids_recon.dataset.tables import table_text
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Fold, trains_on_all
 from bids_recon.files import save_arrays, write_text, write_whole
+from bids_recon.machine import Machine
 from bids_recon.plan.methods import generator_class, machine_of, weights_stamps
 from bids_recon.plan.plan import Analysis, Plan, split_settings
 from bids_recon.recipe import Recipe
 from bids_recon.stages.connectivity.nodes import nodes_path, rois_of_graphs
 from bids_recon.stages.decode.again import decode_again
 from bids_recon.stages.decode.baselines import COLUMNS, SCORES
-from bids_recon.stages.decode.fold import FoldDecoder, StepPaths
+from bids_recon.stages.decode.fold import FoldDecoder, FoldResult, StepPaths
 from bids_recon.stages.decode.fold_data import (
     Material,
     fold_data,
@@ -31,6 +33,7 @@ from bids_recon.stages.decode.fold_data import (
 )
 from bids_recon.stages.decode.maps import map_paths, mean_maps, write_maps
 from bids_recon.stages.decode.posterior import posterior_path
+from bids_recon.stages.decode.room import Room
 from bids_recon.stages.responses import Variant, response_files
 from bids_recon.stages.rois import roi_path
 
@@ -135,21 +138,19 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
-    material, machine = load_material(plan, analysis), machine_of(plan.settings)
-    recipe = analysis.recipe
+    machine = machine_of(plan.settings)
+    with _room(plan, machine) as room:
+        material = load_material(plan, analysis, room)
+        found = [
+            _fold(plan, analysis, material, fold, machine)
+            for fold in material.split.folds
+        ]
     states, learned, scores, maps = {}, {}, [], []
-    for fold in material.split.folds:
-        data = fold_data(material, fold, recipe)
-        own = FoldDecoder(
-            recipe, material, data, machine, learns, trains_on_all(split.rule)
-        )
-        paths = {step: step_paths(plan, analysis, fold, step) for step in recipe.decode}
-        found = own.decode(fold.name, paths)
-        known = found.states | data.scales
-        states |= {f"{fold.name}/{name}": value for name, value in known.items()}
-        learned |= found.learned
-        scores += found.scores
-        maps.append(found.maps)
+    for own in found:
+        states |= own.states
+        learned |= own.learned
+        scores += own.scores
+        maps.append(own.maps)
     states = {name: contiguous(value) for name, value in states.items()}
     write_whole(path, lambda part: save_arrays(states, part))
     if scores:
@@ -176,6 +177,27 @@ def decode_stage(plan: Plan, analysis: Analysis) -> Result:
         for name in analysis.recipe.decode:
             training_path(plan, analysis, fold, name).unlink(missing_ok=True)
     return Result(True, reason)
+
+
+def _room(plan: Plan, machine: Machine) -> AbstractContextManager[Room]:
+    """Return room for the responses of a participant."""
+    return Room.within(plan.work / "responses", machine.mem_mb)
+
+
+def _fold(
+    plan: Plan, analysis: Analysis, material: Material, fold: Fold, machine: Machine
+) -> FoldResult:
+    """Decode a fold, whose name stands before those of what was learned."""
+    recipe = analysis.recipe
+    with _room(plan, machine) as room:
+        data = fold_data(material, fold, recipe, room)
+        learns, again = generator_learns(recipe), trains_on_all(material.split.rule)
+        own = FoldDecoder(recipe, material, data, machine, learns, again)
+        paths = {step: step_paths(plan, analysis, fold, step) for step in recipe.decode}
+        found = own.decode(fold.name, paths)
+        known = found.states | data.scales
+    found.states = {f"{fold.name}/{name}": value for name, value in known.items()}
+    return found
 
 
 def _apply(plan: Plan, analysis: Analysis) -> Result:
@@ -205,8 +227,10 @@ def _apply(plan: Plan, analysis: Analysis) -> Result:
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
-    material, machine = load_material(plan, analysis), machine_of(plan.settings)
-    scores = decode_again(model, analysis, material, machine, paths)
+    machine = machine_of(plan.settings)
+    with _room(plan, machine) as room:
+        material = load_material(plan, analysis, room)
+        scores = decode_again(model, analysis, material, machine, paths, room)
     table = pd.DataFrame(columns=[*COLUMNS, *SCORES])
     table = pd.concat(scores, ignore_index=True) if scores else table
     write_text(decoding_path(plan, analysis), table_text(table))

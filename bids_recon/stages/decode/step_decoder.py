@@ -82,7 +82,7 @@ class StepDecoder:
         self.again = again
         self.graph, self.keep = graph, keep
         self.Y, self.machine, self.prior = Y, machine, prior
-        self.whole = columns_of(data.train.values, region)
+        self.whole = data.room.take(data.train.values, region)
 
     def decode(
         self, out: Path, before: "StepDecoder | None" = None
@@ -94,8 +94,9 @@ class StepDecoder:
         """
         voxels = self._select(np.arange(len(self.whole)))
         self.chosen = np.flatnonzero(self.region)[voxels]
-        self.X = columns_of(self.whole, voxels)
-        self.X_test = columns_of(columns_of(self.data.test.values, self.region), voxels)
+        room = self.data.room
+        self.X = room.take(self.whole, voxels)
+        self.X_test = room.take(self.data.test.values, self.chosen)
         self.decoder = decoder_of(self.step, self.machine)
         if before is not None and self._shares_with(before):
             self.X, self.decoder.equations = before.X, before.decoder.equations
@@ -139,11 +140,11 @@ class StepDecoder:
         for train, held_out in inner_folds(self.data.groups, OUT_OF_FOLD, seed=1):
             voxels = self._select(train)
             decoder = decoder_of(self.step, self.machine)
-            X = columns_of(self.whole[train], voxels)
+            X = self.data.room.take(self.whole, voxels, train)
             self._fit(decoder, X, train, voxels)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "predicted.npy")
-                X_out = columns_of(self.whole[held_out], voxels)
+                X_out = self.data.room.take(self.whole, voxels, held_out)
                 ones = np.ones(len(held_out))
                 predict_to(decoder, X_out, self.Y.shape[1:], ones, path)
                 yield held_out, np.load(path, mmap_mode="r")
@@ -238,9 +239,3 @@ def predict_to(
         return
     out = new_array(path, (len(X), *shape))
     decoder.predict(X, out).flush()
-
-
-def columns_of(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return some columns; all of them without a copy."""
-    every = columns.all() if columns.dtype == bool else len(columns) == values.shape[1]
-    return values if every else values[:, columns]
