@@ -6,7 +6,7 @@ consists of matrix products.
 """
 
 import numpy as np
-from scipy.linalg import cholesky, get_lapack_funcs, solve_triangular
+from scipy.linalg import cholesky, get_lapack_funcs
 
 WIDTH = 192
 """Rows of the blocks beside the diagonal."""
@@ -185,7 +185,7 @@ class BlockTridiagonal:
             If the penalty is too small to tell the matrix from one without an inverse.
         """
         result = np.empty_like(values)
-        lower, over = [], None
+        lower: list[np.ndarray] = []
         for number, block in enumerate(self.diagonal):
             own = slice(number * WIDTH, number * WIDTH + len(block))
             pivot = block + alpha * np.eye(len(block), dtype=self.dtype)
@@ -195,12 +195,9 @@ class BlockTridiagonal:
                 pivot -= over.T @ over
                 before = slice(own.start - WIDTH, own.start)
                 right = right - over.T @ result[before]
-            inverse = solve_triangular(
-                cholesky(pivot, lower=True, check_finite=False),
-                np.eye(len(block), dtype=self.dtype),
-                lower=True,
-                check_finite=False,
-            )
+            factor = cholesky(pivot, lower=True, check_finite=False)
+            (invert,) = get_lapack_funcs(("trtri",), (factor,))
+            inverse = np.ascontiguousarray(invert(factor, lower=True)[0])
             lower.append(inverse)
             result[own] = inverse @ right
         for number in reversed(range(len(self.diagonal))):
