@@ -68,8 +68,10 @@ def _part_of(path: Path) -> Path:
     return path.with_name(f"{PART}{uuid4().hex}{suffix}")
 
 
-def new_array(path: Path, shape: tuple[int, ...]) -> "np.memmap":
-    """Make a file for an array of float32, with room on the disk, and map it.
+def new_array(
+    path: Path, shape: tuple[int, ...], dtype: str = "float32"
+) -> "np.memmap":
+    """Make a file for an array, of float32 by default, with room on the disk; map it.
 
     A map of a file without room ends the process when the disk is full.
 
@@ -80,7 +82,7 @@ def new_array(path: Path, shape: tuple[int, ...]) -> "np.memmap":
     """
     import numpy as np
 
-    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
     reserve = getattr(os, "posix_fallocate", None)
     if reserve is not None:
         with path.open("r+b") as stream:

@@ -1,13 +1,16 @@
-"""Picture files: opened only in the formats that are read, and brought to 8-bit RGB."""
+"""Picture files, opened only in formats that are read; pictures kept as bytes."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from bids_recon.datatypes import fresh
 from bids_recon.errors import UserError
 from bids_recon.files import check_regular
 
@@ -33,6 +36,84 @@ OTHER_BYTES = {
     "RGBA;16N": "RGBA;16B",
     "LA;16B": "RGBA",
 }
+
+
+BLOCK_VALUES = 2**22
+"""How many values of pictures are turned into numbers at a time: 16 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures that are kept as bytes, and come as float32 in [0, 1].
+
+    ``np.asarray`` reads all of them, and iteration one after the other; ``[rows]``
+    chooses some and reads nothing.
+
+    Parameters
+    ----------
+    values : array of shape (n_kept, 3, H, W), uint8 or float32
+        May be memory-mapped. Those that are no bytes come as they are.
+    rows : array of shape (n,)
+        Which of them these are.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, pictures: "np.ndarray | Pictures") -> Self:
+        """Take an array (n, 3, H, W) for pictures."""
+        if isinstance(pictures, cls):
+            return pictures
+        return cls(pictures, np.arange(len(pictures)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, 3, H, W)."""
+        return (len(self.rows), *self.values.shape[1:])
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Self:
+        return type(self)(self.values, self.rows[rows])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for _, block in self.blocks():
+            yield from block
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        result = np.empty(self.shape, dtype=dtype or np.float32)
+        for rows, block in self.blocks():
+            result[rows] = block
+        return result
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield some pictures (n, 3, H, W) at a time, float32 in [0, 1]."""
+        step = max(1, BLOCK_VALUES // max(1, int(np.prod(self.shape[1:]))))
+        for start in range(0, len(self), step):
+            part = slice(start, min(start + step, len(self)))
+            # What was read through a map of its own stops counting as memory with it.
+            yield part, as_floats(fresh(self.values)[self.rows[part]])
+
+    def mean(self) -> np.ndarray:
+        """Return the mean picture (3, H, W)."""
+        total = np.zeros(self.shape[1:], dtype=np.float32)
+        for picture in self:
+            total += picture
+        return total / len(self)
+
+
+def as_floats(pixels: np.ndarray) -> np.ndarray:
+    """Return bytes as float32 in [0, 1], and what is no bytes as it is."""
+    if pixels.dtype != np.uint8:
+        return np.asarray(pixels, dtype=np.float32)
+    return pixels.astype(np.float32) / 255
+
+
+def as_bytes(picture: np.ndarray) -> np.ndarray:
+    """Return a picture in [0, 1], rounded to the bytes that a file of it holds."""
+    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
 
 
 def open_picture(path: Path) -> Image.Image:

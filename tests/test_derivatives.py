@@ -383,9 +383,9 @@ def test_pictures_that_events_spell_are_drawn(dataset, tmp_path, run):
     assert sorted(dataset.rglob("*")) == before
     (recon,) = out.glob("sub-01/recon/*_recon.tsv")
     assert pd.read_csv(recon, sep="\t")["stimulus"].nunique() == 6
-    pictures = np.load(next(out.glob("work/sub-01/pictures-*.npy")))
+    pictures = np.load(next(out.glob("work/pictures/pictures-*.npy")))
     assert pictures.shape == (24, 3, 12, 12)
-    drawn = {"".join(map(str, p[0].astype(int).ravel())) for p in pictures}
+    drawn = {"".join(map(str, (p[0] // 255).ravel())) for p in pictures}
     assert drawn == set(spelt.values())
 
 

@@ -376,9 +376,9 @@ def test_a_picture_of_sixteen_bits_is_no_brighter(dataset, tmp_path, run):
     options = ("participant", "--roi", "V=V1", "--split", "kfold:3")
     status, said = run(dataset, tmp_path / "out", *options)
     assert status == 0, said
-    (cache,) = (tmp_path / "out" / "work" / "sub-01").glob("pictures-*.npy")
+    (cache,) = (tmp_path / "out" / "work" / "pictures").glob("pictures-*.npy")
     pictures = np.load(cache)
-    assert (pictures.reshape(24, -1).max(axis=1) < 0.05).sum() == 1
+    assert (pictures.reshape(24, -1).max(axis=1) < 0.05 * 255).sum() == 1
 
 
 def test_laions_real_names(dataset, finished, tmp_path, run):

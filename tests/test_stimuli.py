@@ -306,7 +306,8 @@ def test_blocks_become_pixels_without_loss(tmp_path):
 def test_pictures_are_read_once_and_memory_mapped(tmp_path):
     paths = [picture(tmp_path / f"{value}.png", value=value) for value in (0, 255)]
     first = load_pictures(paths, ["x", "y"], (10, 12), tmp_path / "cache")
-    assert isinstance(first, np.memmap)
+    assert isinstance(first.values, np.memmap)
+    assert first.values.dtype == np.uint8
     assert first.shape == (2, 3, 10, 12)
     paths[0].unlink()
     again = load_pictures(paths, ["x", "y"], (10, 12), tmp_path / "cache")

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from bids_recon.dataset.locks import locked
 from bids_recon.dataset.tables import read_table
 from bids_recon.errors import Status, UserError, first_few
 from bids_recon.files import (
@@ -18,7 +19,14 @@ from bids_recon.files import (
     note_checksum,
     write_whole,
 )
-from bids_recon.pictures import EXTENSIONS, open_picture, size_of
+from bids_recon.pictures import (
+    EXTENSIONS,
+    Pictures,
+    as_bytes,
+    as_floats,
+    open_picture,
+    size_of,
+)
 
 COLOUR = 0.02
 """A picture whose colours differ by less has none; compression leaves that much."""
@@ -229,30 +237,36 @@ def _block(paths: list[Path], height: int, width: int) -> int:
 
 def read_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Read a picture as (3, H, W), RGB, float32 in [0, 1]."""
-    return _sized(open_picture(path), size)
+    return as_floats(_sized(open_picture(path), size))
 
 
 def at_size(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return pictures (n, 3, *size) as they come back from a file, in [0, 1]."""
+    """Return pictures (n, 3, *size) as they come back from a file, in bytes."""
     return np.stack([_sized(_image(picture), size) for picture in pictures])
 
 
 def _sized(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Return the bytes (3, H, W) of a picture at a size."""
     height, width = size
     if (picture.height, picture.width) != size:
         whole = picture.height % height == 0 and picture.width % width == 0
         # The mean of whole blocks is exact; between pixels, Pillow's filter is smooth.
         method = Image.Resampling.BOX if whole else Image.Resampling.BICUBIC
         picture = picture.resize((width, height), method)
-    return (np.asarray(picture, dtype=np.float32) / 255).transpose(2, 0, 1)
+    return np.asarray(picture).transpose(2, 0, 1)
 
 
-def is_grey(pictures: np.ndarray) -> bool:
+def is_grey(pictures: np.ndarray | Pictures) -> bool:
     """Tell whether all pictures (n, 3, H, W) have no colour."""
-    return bool(np.ptp(pictures, axis=1).max(initial=0) < COLOUR)
+    return all(
+        np.ptp(block, axis=1).max() < COLOUR
+        for _, block in Pictures.of(pictures).blocks()
+    )
 
 
-def equal_to_any(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
+def equal_to_any(
+    pictures: np.ndarray | Pictures, others: np.ndarray | Pictures
+) -> np.ndarray:
     """Tell which pictures are one of others, but for what saving and scaling change.
 
     Parameters
@@ -265,18 +279,24 @@ def equal_to_any(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
     array of shape (n,), bool
         Whether the root mean squared difference from any is below ``ALIKE``.
     """
-    a, b = (
-        part.reshape(len(part), -1).astype(np.float64) for part in (pictures, others)
-    )
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
-    squares -= 2 * a @ b.T
-    return (squares / a.shape[1] < ALIKE**2).any(axis=1)
+    result = np.zeros(len(pictures), dtype=bool)
+    for rows, block in Pictures.of(pictures).blocks():
+        a = block.reshape(len(block), -1).astype(np.float64)
+        for _, other in Pictures.of(others).blocks():
+            b = other.reshape(len(other), -1).astype(np.float64)
+            squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+            squares -= 2 * a @ b.T
+            result[rows] |= (squares / a.shape[1] < ALIKE**2).any(axis=1)
+    return result
 
 
 def load_pictures(
     paths: list[Path], checksums: list[str], size: tuple[int, int], cache: Path
-) -> np.ndarray:
-    """Read pictures once into a memory-mapped array.
+) -> Pictures:
+    """Read pictures once into a file of bytes, which is mapped.
+
+    Of a file they are 8-bit RGB, and so they are after a change of size, so that bytes
+    hold all there is.
 
     Parameters
     ----------
@@ -291,21 +311,24 @@ def load_pictures(
 
     Returns
     -------
-    array of shape (n_stimuli, 3, H, W), float32 in [0, 1]
+    Pictures of shape (n_stimuli, 3, H, W)
     """
     digest = sha256(f"{size} {' '.join(checksums)}".encode()).hexdigest()[:16]
     target = cache / f"pictures-{digest}.npy"
-    if not is_as_noted(target):
 
-        def write(part: Path) -> None:
-            array = new_array(part, (len(paths), 3, *size))
-            for row, path in enumerate(paths):
-                array[row] = read_picture(path, size)
-            array.flush()
+    def write(part: Path) -> None:
+        array = new_array(part, (len(paths), 3, *size), "uint8")
+        with part.open("r+b") as stream:
+            stream.seek(array.offset)
+            for path in paths:
+                stream.write(_sized(open_picture(path), size).tobytes())
 
-        write_whole(target, write)
-        note_checksum(target)
-    return np.load(target, mmap_mode="r")
+    # Participants who saw the same pictures share the file.
+    with locked([target.with_suffix(".lock")]):
+        if not is_as_noted(target):
+            write_whole(target, write)
+            note_checksum(target)
+    return Pictures.of(np.load(target, mmap_mode="r"))
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
@@ -315,5 +338,4 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
 
 
 def _image(picture: np.ndarray) -> Image.Image:
-    pixels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    return Image.fromarray(np.ascontiguousarray(as_bytes(picture).transpose(1, 2, 0)))

@@ -4,11 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
 from math import factorial, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from bids_recon.evaluation.judge import Prepared
+
 N_PERMUTATIONS = 1000
 N_BOOTSTRAPS = 1000
+BLOCK_VALUES = 2**22
+"""How many numbers of reconstructions are scored at a time: 32 MB."""
+
 LARGEST_BLOCK = 100
 """Pictures are exchanged within blocks of at most so many, to bound the cost."""
 
@@ -134,7 +141,7 @@ def permutation_test(
 def pair_scores(
     metric: Callable[[np.ndarray, np.ndarray], np.ndarray],
     seen: np.ndarray,
-    reconstructed: np.ndarray,
+    reconstructed: "np.ndarray | Prepared",
     own: np.ndarray,
     blocks: list[np.ndarray],
     of_all_pairs: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
@@ -147,8 +154,8 @@ def pair_scores(
         Of pairs of pictures.
     seen : array of shape (n_pictures, 3, H, W)
         The distinct pictures.
-    reconstructed : array of shape (n, 3, H, W)
-        The reconstructions.
+    reconstructed : array of shape (n, 3, H, W), or Prepared
+        The reconstructions; some at a time are asked for.
     own : array of shape (n,)
         The picture that each is of.
     blocks : list of arrays
@@ -170,8 +177,32 @@ def pair_scores(
     alone = np.isnan(result[np.arange(len(own)), own])
     if alone.any():
         rows = np.flatnonzero(alone)
-        result[rows, own[rows]] = metric(seen[own[rows]], reconstructed[rows])
+        result[rows, own[rows]] = of_pairs(metric, seen, reconstructed, own, rows)
     return result
+
+
+def of_pairs(
+    metric: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    seen: np.ndarray,
+    reconstructed: "np.ndarray | Prepared",
+    own: np.ndarray,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the score of reconstructions and their own pictures, some at a time.
+
+    Parameters
+    ----------
+    metric, seen, reconstructed, own
+        As in ``pair_scores``.
+    rows : array of shape (n_rows,), optional
+        Of which reconstructions; of all without.
+    """
+    rows = np.arange(len(own)) if rows is None else rows
+    step = max(1, BLOCK_VALUES // max(1, int(np.prod(seen.shape[1:]))))
+    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+    return np.concatenate(
+        [metric(seen[own[part]], reconstructed[part]) for part in parts]
+    )
 
 
 def bootstrap_interval(

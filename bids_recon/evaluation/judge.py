@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from bids_recon.evaluation.profiles import MetricSpec, Step
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
 from bids_recon.networks import ENCODERS
-from bids_recon.pictures import open_picture, size_of
+from bids_recon.pictures import Pictures, as_bytes, as_floats, open_picture, size_of
 from bids_recon.registry import load
 
 
@@ -40,13 +41,11 @@ class PictureFiles:
         return len(self.paths)
 
     def __getitem__(self, rows: slice | np.ndarray) -> "PictureFiles":
-        if isinstance(rows, slice):
-            return PictureFiles(self.paths[rows])
-        return PictureFiles([self.paths[row] for row in rows])
+        return PictureFiles([self.paths[r] for r in np.arange(len(self))[rows]])
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for path in self.paths:
-            values = np.asarray(open_picture(path), dtype=np.float32) / 255
+            values = as_floats(np.asarray(open_picture(path)))
             if values.shape[:2] != self.shape[2:]:
                 raise UserError(
                     f"{path}: the picture has {values.shape[1]} x {values.shape[0]} "
@@ -56,8 +55,37 @@ class PictureFiles:
             yield values.transpose(2, 0, 1)
 
 
-Pictures: TypeAlias = np.ndarray | PictureFiles
+AnyPictures: TypeAlias = np.ndarray | Pictures | PictureFiles
 """(n, 3, H, W) in [0, 1], in memory or in files."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pictures at the sizes that a metric asks for, each made when it is asked for.
+
+    Parameters
+    ----------
+    judge : Judge
+        Who resizes them.
+    pictures : array of shape (n, 3, H, W), Pictures or PictureFiles
+        What they are made of.
+    spec : MetricSpec
+        The metric.
+    seen_size : (height, width)
+        Of the pictures that were seen.
+    """
+
+    judge: "Judge"
+    pictures: AnyPictures
+    spec: MetricSpec
+    seen_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self.judge.prepare(self.pictures[rows], self.spec, self.seen_size)
+
 
 LARGE = 2**27
 """Arrays of more bytes than this are kept in a file while they are needed."""
@@ -87,7 +115,7 @@ class Judge:
         return self.machine.used
 
     def prepare(
-        self, pictures: Pictures, spec: MetricSpec, seen_size: tuple[int, int]
+        self, pictures: AnyPictures, spec: MetricSpec, seen_size: tuple[int, int]
     ) -> np.ndarray:
         """Return pictures (n, 3, H, W) at the sizes that a metric asks for."""
         for step in spec.prepare:
@@ -96,7 +124,7 @@ class Judge:
 
     def features(
         self,
-        pictures: Pictures,
+        pictures: AnyPictures,
         spec: MetricSpec,
         seen_size: tuple[int, int],
         remember: bool = False,
@@ -114,9 +142,8 @@ class Judge:
         target = self._cached(pictures, spec) if remember else None
         if target is not None and target.is_file():
             return np.load(target, mmap_mode="r")
-        features = encoder.features(
-            self.prepare(pictures, spec, seen_size), spec.layer, spec.scale
-        )
+        prepared = Prepared(self, pictures, spec, seen_size)
+        features = encoder.features(prepared, spec.layer, spec.scale)
         if target is not None:
             write_whole(target, lambda part: np.save(part, features))
         return features
@@ -137,16 +164,20 @@ class Judge:
             )
         return self._networks[name]
 
-    def _cached(self, pictures: np.ndarray, spec: MetricSpec) -> Path | None:
+    def _cached(self, pictures: AnyPictures, spec: MetricSpec) -> Path | None:
         if self.cache is None:
             return None
         path = self.machine.weights(spec.network)
-        digest = sha256(np.ascontiguousarray(pictures).tobytes())
+        digest = sha256()
+        for picture in pictures:
+            digest.update(np.ascontiguousarray(picture, dtype=np.float32))
         digest.update(f"{pictures.shape} {spec} {path}".encode())
         return self.cache / f"{spec.network}_{digest.hexdigest()[:16]}.npy"
 
 
-def _resized(pictures: Pictures, step: Step, seen_size: tuple[int, int]) -> Pictures:
+def _resized(
+    pictures: AnyPictures, step: Step, seen_size: tuple[int, int]
+) -> AnyPictures:
     size = seen_size if step.engine == "seen" else (step.size, step.size)
     if pictures.shape[2:] == size:
         return pictures
@@ -157,7 +188,7 @@ def _resized(pictures: Pictures, step: Step, seen_size: tuple[int, int]) -> Pict
     return result
 
 
-def _read(pictures: PictureFiles) -> np.ndarray:
+def _read(pictures: Pictures | PictureFiles) -> np.ndarray:
     result = _empty(pictures.shape)
     for row, picture in enumerate(pictures):
         result[row] = picture
@@ -173,10 +204,10 @@ def _empty(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _with_pillow(picture: np.ndarray, size: tuple[int, int], step: Step) -> np.ndarray:
-    pixels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    pixels = as_bytes(picture).transpose(1, 2, 0)
     method = getattr(Image.Resampling, step.filter.upper())
     image = Image.fromarray(np.ascontiguousarray(pixels)).resize(size[::-1], method)
-    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
+    return as_floats(np.asarray(image)).transpose(2, 0, 1)
 
 
 def _with_torch(picture: np.ndarray, size: tuple[int, int], step: Step) -> np.ndarray:

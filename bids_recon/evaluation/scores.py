@@ -12,6 +12,7 @@ from bids_recon.evaluation import METRICS, metrics
 from bids_recon.evaluation.chance import (
     bootstrap_interval,
     exchangeable,
+    of_pairs,
     pair_scores,
     pairings,
     permutation_test,
@@ -22,10 +23,11 @@ from bids_recon.evaluation.identification import (
     two_way,
     two_way_of_originals,
 )
-from bids_recon.evaluation.judge import Judge, Pictures
+from bids_recon.evaluation.judge import AnyPictures, Judge, Prepared
 from bids_recon.evaluation.pairs import OF_ALL_PAIRS
 from bids_recon.evaluation.profiles import BINARY_KINDS, MetricSpec, Profile
 from bids_recon.machine import AbsentWeightsError
+from bids_recon.pictures import Pictures
 from bids_recon.registry import load
 from bids_recon.weights import absent as weights_absent
 from bids_recon.weights import weights_called
@@ -48,7 +50,7 @@ class Reconstructed:
 
     Parameters
     ----------
-    seen : array of shape (n_pictures, 3, H, W)
+    seen : array or Pictures of shape (n_pictures, 3, H, W)
         The distinct pictures of the test trials.
     pictures : array of shape (n * n_samples, 3, h, w), or PictureFiles
         The reconstructions; the samples of a trial stand one after another.
@@ -56,7 +58,7 @@ class Reconstructed:
         Which of ``seen`` the samples of each trial are of.
     fold : array of shape (n,)
         The fold in which they were made.
-    instead : mapping of str to array of shape (n, 3, h, w)
+    instead : mapping of str to array or Pictures of shape (n, 3, h, w)
         What is scored in place of each trial's, by the column that it fills:
         ``floor``, the mean of the pictures its decoders were trained on;
         ``floor_retrieval``, the training picture whose features are nearest to the
@@ -66,11 +68,11 @@ class Reconstructed:
         not known.
     """
 
-    seen: np.ndarray
-    pictures: Pictures
+    seen: np.ndarray | Pictures
+    pictures: AnyPictures
     own: np.ndarray
     fold: np.ndarray
-    instead: Mapping[str, np.ndarray]
+    instead: Mapping[str, np.ndarray | Pictures]
     sets: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
 
     @property
@@ -200,7 +202,10 @@ def applies(spec: MetricSpec, recon: Reconstructed) -> bool:
     """Tell whether a metric is one of such pictures."""
     if min(recon.seen.shape[2:]) < spec.min_size:
         return False
-    return spec.kind not in BINARY_KINDS or metrics.is_binary(recon.seen)
+    if spec.kind not in BINARY_KINDS:
+        return True
+    blocks = Pictures.of(recon.seen).blocks()
+    return all(metrics.is_binary(block) for _, block in blocks)
 
 
 def _row(
@@ -263,19 +268,20 @@ def _pixels(
             metric = partial(metric, **how)
             of_all_pairs = partial(of_all_pairs, **how)
     seen = judge.prepare(recon.seen, spec, size)
-    made = judge.prepare(recon.pictures, spec, size)
+    made = Prepared(judge, recon.pictures, spec, size)
     own = recon.own.repeat(recon.n_samples)
     scores = pair_scores(metric, seen, made, own, blocks, of_all_pairs)
     pairs = recon.mean_over_samples(scores)
     instead = {
-        key: finite_mean(metric(seen[recon.own], judge.prepare(pictures, spec, size)))
+        key: finite_mean(
+            of_pairs(metric, seen, Prepared(judge, pictures, spec, size), recon.own)
+        )
         for key, pictures in recon.instead.items()
     }
     if spec.kind in BINARY_KINDS:
         # For black and white pictures, the trivial answer is that all is background.
-        instead["floor"] = finite_mean(
-            metric(seen[recon.own], np.zeros_like(seen[recon.own]))
-        )
+        nothing = np.broadcast_to(np.float32(0), (len(recon.own), *seen.shape[1:]))
+        instead["floor"] = finite_mean(of_pairs(metric, seen, nothing, recon.own))
     return Computed(pairs, instead)
 
 
@@ -293,11 +299,12 @@ def _similarities(
     else:
         seen = judge.features(recon.seen, spec, size, remember=True)
 
-    def similarity(pictures: Pictures) -> np.ndarray:
+    def similarity(pictures: AnyPictures) -> np.ndarray:
+        made = Prepared(judge, pictures, spec, size)
         if spec.similarity == "ssim":
-            made = judge.prepare(pictures, spec, size)
             return OF_ALL_PAIRS["ssim"](seen, made, spec.regime, spec.grey)
-        made = judge.features(pictures, spec, size)
+        if spec.network is not None:
+            made = judge.features(pictures, spec, size)
         return metrics.correlation_matrix(seen, made)
 
     instead = {key: similarity(made) for key, made in recon.instead.items()}
@@ -341,10 +348,11 @@ def _notes(recon: Reconstructed, orders: np.ndarray) -> list[str]:
             f"{constant} of {len(recon.pictures)} reconstructions are constant; their "
             "correlation counts as 0 and their comparisons as ties."
         )
-    seen = recon.seen.reshape(len(recon.seen), -1)
-    plain = int((np.ptp(seen, axis=1) < 1e-9).sum())
+    plain = sum(bool(np.ptp(picture) < 1e-9) for picture in recon.seen)
     if plain:
-        notes.append(f"{plain} of {len(seen)} pictures that were seen are constant.")
+        notes.append(
+            f"{plain} of {len(recon.seen)} pictures that were seen are constant."
+        )
     if len(recon.seen) < 2:
         notes.append(
             "There is one test picture only: identification, intervals and p-values "

@@ -1,5 +1,6 @@
 """Scores on the principal components of the training pictures."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -7,6 +8,7 @@ import numpy as np
 from scipy.fft import dct
 
 from bids_recon.features.components import check_components, principal_components
+from bids_recon.pictures import Pictures, as_floats
 
 RIDGE = 1e-3
 """Of a smooth covariance, what is independent in each component."""
@@ -36,31 +38,39 @@ class Eigenimage:
         if self.beyond < 0:
             raise ValueError(f"beyond is from 0, not {self.beyond}")
 
-    def fit(self, pictures: np.ndarray) -> Self:
+    def fit(self, pictures: np.ndarray | Pictures) -> Self:
         """Learn components from distinct training pictures (n, 3, H, W)."""
-        pictures = np.asarray(pictures, dtype=np.float64)
-        flat = pictures.reshape(len(pictures), -1)
-        if np.ptp(pictures, axis=1).max() > 0:
-            self.components_ = principal_components(flat, self.n_components)
+        pictures = Pictures.of(pictures)
+        n, self.shape_ = len(pictures), pictures.shape[1:]
+        self.mean_ = sum(flat.sum(axis=0) for _, flat in _flat(pictures)) / n
+        # In memory as bytes, because columns of them are read.
+        kept = pictures.values[pictures.rows]
+        if any(np.ptp(block, axis=1).max() > 0 for _, block in pictures.blocks()):
+            self.components_ = principal_components(
+                kept.reshape(n, -1), self.n_components, as_floats
+            )
         else:
             # Grey pictures say the same in each colour: a third of the numbers will do.
-            grey = pictures[:, 0].reshape(len(pictures), -1)
-            found = principal_components(grey, self.n_components)
+            grey = kept[:, 0].reshape(n, -1)
+            found = principal_components(grey, self.n_components, as_floats)
             self.components_ = np.tile(found, 3) / np.sqrt(3)
-        self.mean_ = flat.mean(axis=0)
-        self.shape_ = pictures.shape[1:]
         if self.beyond:
             further = coarsest(self.shape_[1:], self.beyond)
             self.components_ = extended(self.components_, further)
-        left = flat - self.mean_
-        left -= (left @ self.components_.T) @ self.components_
-        self.left_out_ = (left**2).mean(axis=0)
+        squares = np.zeros_like(self.mean_)
+        for _, left in _flat(pictures):
+            left -= self.mean_
+            left -= (left @ self.components_.T) @ self.components_
+            squares += (left**2).sum(axis=0)
+        self.left_out_ = squares / n
         return self
 
-    def encode(self, pictures: np.ndarray) -> np.ndarray:
+    def encode(self, pictures: np.ndarray | Pictures) -> np.ndarray:
         """Return scores (n, n_components)."""
-        flat = np.asarray(pictures, dtype=np.float64).reshape(len(pictures), -1)
-        return ((flat - self.mean_) @ self.components_.T).astype(np.float32)
+        result = np.empty((len(pictures), len(self.components_)), dtype=np.float32)
+        for rows, flat in _flat(Pictures.of(pictures)):
+            result[rows] = (flat - self.mean_) @ self.components_.T
+        return result
 
     def smooth(self, length: float) -> np.ndarray:
         r"""Return a covariance of scores under which near pixels are alike.
@@ -107,6 +117,12 @@ class Eigenimage:
         within = ((covariance @ self.components_) * self.components_).sum(axis=0)
         # Pixels that never change have a variance of rounding errors.
         return np.sqrt(np.maximum(within + self.left_out_, 0)).reshape(self.shape_)
+
+
+def _flat(pictures: Pictures) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield some pictures at a time, (n, 3 * H * W), in double precision."""
+    for rows, block in pictures.blocks():
+        yield rows, block.reshape(len(block), -1).astype(np.float64)
 
 
 def kernel(n: int, length: float) -> np.ndarray:

@@ -23,6 +23,7 @@ from bids_recon.datatypes import NUISANCE, Trials
 from bids_recon.errors import UserError
 from bids_recon.evaluation.splits import FILE, Fold, Sides, Split, make_split
 from bids_recon.evaluation.train_fraction import with_train_fraction
+from bids_recon.pictures import Pictures
 from bids_recon.recipe import Method, Recipe
 from bids_recon.settings import RoiSet, Settings
 
@@ -212,6 +213,11 @@ class Plan:
         own = [a for a in self.analyses if (a.recipe.name, a.label) == same]
         return tuple(sorted(own, key=lambda a: a.recipe.train_fraction))
 
+    @property
+    def features(self) -> Path:
+        """Where participants share what pretrained networks make of pictures."""
+        return self.settings.work / "features"
+
     def uri(self, path: Path) -> str:
         """Return the BIDS URI of an input."""
         links = sorted(self.links.items(), key=lambda item: -len(str(item[1])))
@@ -361,7 +367,7 @@ def model_of(plan: Plan, recipe: Recipe) -> Model:
     return plan.models[keys[0]]
 
 
-def load_plan_pictures(plan: Plan, recipe: Recipe) -> np.ndarray:
+def load_plan_pictures(plan: Plan, recipe: Recipe) -> Pictures:
     """Return all pictures (n_stimuli, 3, H, W) at the recipe's size, memory-mapped.
 
     Where decoders are applied, at the size they were trained with.
@@ -370,21 +376,24 @@ def load_plan_pictures(plan: Plan, recipe: Recipe) -> np.ndarray:
     if plan.applies:
         size = model_of(plan, recipe).picture_size
         if not paths:
-            return np.empty((0, 3, *size), dtype=np.float32)
+            return Pictures.of(np.empty((0, 3, *size), dtype=np.uint8))
         return load_at(plan, paths, size)
     return load_at(plan, paths, common_size(paths, recipe.picture_size))
 
 
-def load_at(plan: Plan, paths: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
+def load_at(plan: Plan, paths: Sequence[Path], size: tuple[int, int]) -> Pictures:
     """Return pictures (n, 3, *size), memory-mapped; each is read once."""
     paths = list(paths)
     digests = plan.checksums(paths)
     return load_pictures(
-        paths, [digests[plan.uri(path)] for path in paths], size, plan.work
+        paths,
+        [digests[plan.uri(path)] for path in paths],
+        size,
+        plan.settings.work / "pictures",
     )
 
 
-def load_prior(plan: Plan, pictures: np.ndarray) -> np.ndarray:
+def load_prior(plan: Plan, pictures: Pictures) -> Pictures:
     """Return pictures never shown (n_prior, 3, H, W), at the size of those shown.
 
     They are made grey where all that were shown are.
@@ -392,8 +401,9 @@ def load_prior(plan: Plan, pictures: np.ndarray) -> np.ndarray:
     return in_colours_of(load_at(plan, plan.prior, pictures.shape[2:]), pictures)
 
 
-def in_colours_of(prior: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+def in_colours_of(prior: Pictures, pictures: Pictures) -> Pictures:
     """Return pictures (n, 3, H, W), made grey where all others are and they are not."""
     if is_grey(pictures) and not is_grey(prior):
-        return np.repeat(prior.mean(axis=1, keepdims=True), 3, axis=1)
+        grey = np.asarray(prior).mean(axis=1, keepdims=True)
+        return Pictures.of(np.repeat(grey, 3, axis=1))
     return prior

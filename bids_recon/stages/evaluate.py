@@ -29,6 +29,7 @@ from bids_recon.evaluation.spurious import (
     categories_of,
 )
 from bids_recon.files import write_text, write_whole
+from bids_recon.pictures import Pictures
 from bids_recon.plan.methods import feeds_of, generator_class, machine_of
 from bids_recon.plan.picture_sets import picture_sets
 from bids_recon.plan.plan import (
@@ -43,8 +44,11 @@ from bids_recon.reports.verdict import listed
 from bids_recon.stages.decode.again import state_below
 from bids_recon.stages.decode.features import COMPARED, Gallery
 from bids_recon.stages.decode.fold_data import trials_and_split
-from bids_recon.stages.decode.stage import decoded_path
-from bids_recon.stages.decode.step_decoder import fit_space
+from bids_recon.stages.decode.stage import (
+    decoded_path,
+    decoder_path,
+    learned_space,
+)
 from bids_recon.stages.generate.make_pictures import limit_path, limits_of, seed_of
 from bids_recon.stages.generate.stage import listing, n_samples, recon_files
 from bids_recon.weights import find, weights_called
@@ -91,14 +95,14 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
-    judge = Judge(plan.settings.weights_dir, plan.work / "features")
+    judge = Judge(plan.settings.weights_dir, plan.features)
     # Trials without a picture, to which decoders are applied, are not scored.
     seen = table["stimulus"].isin(plan.pictures).to_numpy()
     summary, notes = pd.DataFrame(columns=COLUMNS), []
     null: dict[str, np.ndarray] = {}
     if seen.any():
         scored = table[seen].reset_index(drop=True)
-        recon = load_reconstructed(plan, analysis, scored, trials["stimulus"], split)
+        recon = load_reconstructed(plan, analysis, scored, split)
         stimuli = scored["stimulus"].drop_duplicates()
         summary, per_picture, notes, null = score_by_profiles(
             _by_all_profiles(plan, recipe, recon, stimuli), judge
@@ -182,7 +186,7 @@ def weights_here(profiles: tuple[str, ...], weights_dir: Path | None) -> list[st
 
 def seen_for(
     plan: Plan, recipe: Recipe, profile: Profile, shown: np.ndarray
-) -> np.ndarray:
+) -> Pictures:
     """Return pictures that were seen, at the size at which a profile reads them.
 
     Parameters
@@ -196,14 +200,14 @@ def seen_for(
 
     Returns
     -------
-    array of shape (n_pictures, 3, H, W)
+    Pictures of shape (n_pictures, 3, H, W)
     """
     files = list(plan.pictures.values())
     paths = [files[row] for row in shown]
     size = common_size(paths, profile.max_size)
     pictures = load_plan_pictures(plan, recipe)
     if size == pictures.shape[2:]:
-        return np.asarray(pictures[shown])
+        return pictures[shown]
     return load_at(plan, paths, size)
 
 
@@ -211,7 +215,6 @@ def load_reconstructed(
     plan: Plan,
     analysis: Analysis,
     table: pd.DataFrame,
-    stimulus: pd.Series,
     split: Split,
 ) -> Reconstructed:
     """Read the pictures seen, at the recipe's size, and those reconstructed at theirs.
@@ -222,36 +225,32 @@ def load_reconstructed(
         What was done.
     table : DataFrame
         The reconstructions, as ``listing`` gives them, with their sets.
-    stimulus : Series
-        The picture of every trial that the split divides.
     split : Split
         How they were divided.
     """
     pictures = load_plan_pictures(plan, analysis.recipe)
     trials = table[table["sample"] == 1]
-    shown, picture = plan.positions(stimulus), plan.positions(trials["stimulus"])
+    picture = plan.positions(trials["stimulus"])
     distinct, own = np.unique(picture, return_inverse=True)
     folder = recon_files(plan, analysis).folder
     model = plan.models.get(analysis.key)
-    means = {
-        fold.name: np.asarray(pictures[np.unique(shown[fold.train])]).mean(axis=0)
-        if model is None
-        else state_below(model.decoder, f"{model.fold}/mean_picture")[""]
-        for fold in split.folds
-    }
+    decoder = model.decoder if model else decoder_path(plan, analysis)
+    names = [model.fold if model else fold.name for fold in split.folds]
+    means = [state_below(decoder, f"{name}/mean_picture")[""] for name in names]
+    fold = pd.Index([fold.name for fold in split.folds]).get_indexer(trials["split"])
     limits = {
         kind: np.concatenate(
             [np.load(limit_path(plan, analysis, fold, kind)) for fold in split.folds]
         )
         for kind in limits_of(plan, analysis.recipe)
     }
-    instead = {"floor": np.stack([means[name] for name in trials["split"]])}
+    instead = {"floor": Pictures(np.stack(means), fold)}
     if "nearest" in limits:
-        instead["floor_retrieval"] = np.asarray(pictures[limits["nearest"]])
+        instead["floor_retrieval"] = pictures[limits["nearest"]]
     if "recovery" in limits:
-        instead["ceiling"] = limits["recovery"]
+        instead["ceiling"] = Pictures.of(limits["recovery"])
     return Reconstructed(
-        seen=np.asarray(pictures[distinct]),
+        seen=pictures[distinct],
         pictures=PictureFiles([folder / name for name in table["image"]]),
         own=own,
         fold=trials["split"].to_numpy(str),
@@ -285,7 +284,7 @@ def check_spurious(
     folds = []
     for fold in split.folds:
         known = np.unique(shown[fold.train])
-        space = fit_space(recipe.decode[name], gallery, known, machine)
+        space = learned_space(plan, analysis, fold, name, machine)
         own = table.loc[table["split"] == fold.name, "stimulus"]
         training = _flat(gallery.targets(space, known))
         picture = plan.positions(own)

@@ -3,7 +3,8 @@
 At full size 30,000 trials in 480 runs of 40 sessions, 10,000 pictures of 425 pixels,
 1,000 of them, with their three repeats, for test, and 15,724 voxels. Single-trial
 responses lie by session as int16, as the release has them. ``--fraction 1/16`` takes as
-small a part of the trials and pictures; ``--voxels`` says how many voxels.
+small a part of the trials and pictures; ``--voxels`` says how many voxels. Data that
+were simulated before (``--simulate FOLDER``) are taken with ``--data``.
 """
 
 import argparse
@@ -29,6 +30,7 @@ RUNS_PER_SESSION, N_VOXELS, SIDE = 12, 15_724, 425
 GRID = (28, 28, 24)
 SCALE = 300
 COARSE = 8
+START = "start and plan"
 SPACE, TASK = "func1pt8mm", "nsdcore"
 
 
@@ -141,36 +143,77 @@ def write(path: Path, data: dict[str, object]) -> None:
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
-def run(folder: Path, recipe: str, more: list[str]) -> dict[str, object]:
-    """Run a recipe from start to page; return what each stage took, and the peak."""
-    out = folder / f"out-{recipe}"
+@dataclass
+class Stage:
+    """What a stage took.
+
+    Parameters
+    ----------
+    wall, cpu : float, s
+        By the clock, and of processors.
+    peak_gb : float, GB
+        Memory at most.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    peak_gb: float = 0.0
+
+
+def run(data: Path, out: Path, recipe: str, more: list[str]) -> dict[str, object]:
+    """Run a recipe from start to page; return what each stage took, and all of it."""
     command = [
-        *(sys.executable, "-m", "bids_recon", str(folder / "data"), str(out)),
+        *(sys.executable, "-m", "bids_recon", str(data), str(out)),
         *("participant", "--recipe", recipe, "--roi", "nsdgeneral"),
         *("--split", "column:split", "--n-procs", "1", "-v", *more),
     ]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wall = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
+    stages, said = {START: Stage()}, []
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        known = 0.0
+        for line in process.stderr:
+            said.append(line)
+            done = re.search(r"(\w+(?: \S+)*): done in ([\d.]+) s", line)
+            if done is None:
+                continue
+            seconds, cpu = float(done[2]), used(process.pid) - known
+            known += cpu
+            if len(stages) == 1:
+                # What went before the first job.
+                stages[START].cpu = max(0.0, cpu - seconds)
+                cpu -= stages[START].cpu
+            stage = stages.setdefault(stage_of(done[1]), Stage())
+            stage.wall += seconds
+            stage.cpu += cpu
+            stage.peak_gb = max(stage.peak_gb, peak_since(process.pid))
+    if process.returncode:
+        raise SystemExit("".join(said))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    shares: dict[str, float] = {}
-    for name, seconds in re.findall(
-        r"(\w+(?: \S+)*): done in ([\d.]+) s", done.stderr + done.stdout
-    ):
-        stage = stage_of(name)
-        shares[stage] = shares.get(stage, 0.0) + float(seconds)
-    shares["start and plan"] = max(0.0, wall - sum(shares.values()))
+    wall = time.perf_counter() - started
+    stages[START].wall = wall - sum(stage.wall for stage in stages.values())
     return {
         "recipe": recipe,
         "wall": wall,
-        "cpu": cpu,
-        "peak_gb": after.ru_maxrss / 2**20,
-        "shares": shares,
+        "cpu": after.ru_utime + after.ru_stime,
+        # The first stage's peak counts for all that went before it, too.
+        "peak_gb": max(stage.peak_gb for stage in stages.values()),
+        "stages": {name: vars(stage) for name, stage in stages.items()},
     }
+
+
+def used(pid: int) -> float:
+    """Return the seconds of processors that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_since(pid: int) -> float:
+    """Return the most memory that a process had since this was last asked, in GB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 2**20
 
 
 def stage_of(job: str) -> str:
@@ -198,20 +241,41 @@ def report(size: Size, found: dict[str, object]) -> None:
         f"{found['wall']:.0f} s, {found['cpu']:.0f} s of a core, "
         f"{found['peak_gb']:.2f} GB at most; load {load:.1f}"
     )
-    for stage, seconds in found["shares"].items():
-        print(f"  {stage}: {seconds:.1f} s, {seconds / found['wall']:.0%}")
+    for name, stage in found["stages"].items():
+        print(
+            f"  {name}: {stage['wall']:.1f} s, {stage['cpu']:.1f} s of a core, "
+            f"{stage['cpu'] / found['cpu']:.0%}; {stage['peak_gb']:.2f} GB",
+            flush=True,
+        )
+
+
+def exponents(rows: list[tuple[Size, dict[str, object]]]) -> None:
+    """Print with which power of the number of trials the cost of stages grows."""
+    for recipe in dict.fromkeys(found["recipe"] for _, found in rows):
+        own = [(size, found) for size, found in rows if found["recipe"] == recipe]
+        trials = [3 * size.n_pictures for size, _ in own]
+        if len(set(trials)) < 2:
+            continue
+        cost = {"all": [found["cpu"] for _, found in own]}
+        for name in own[0][1]["stages"]:
+            cost[name] = [found["stages"][name]["cpu"] for _, found in own]
+        for name, seconds in cost.items():
+            if min(seconds) > 0:
+                power = np.polyfit(np.log(trials), np.log(seconds), 1)[0]
+                print(f"{recipe}, {name}: trials ** {power:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where the data fit")
+    parser.add_argument("--data", type=Path, nargs="+", help="simulated before")
     parser.add_argument("--fraction", type=Fraction, nargs="+", default=[Fraction(1)])
     parser.add_argument("--voxels", type=int, nargs="+", default=[N_VOXELS])
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--recipe", nargs="+", default=["eigenimage"])
     parser.add_argument("--option", action="append", default=[], help="of bids-recon")
     parser.add_argument("--figure", type=Path, help="where cost is drawn, as PNG")
-    parser.add_argument("--simulate", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--simulate", type=Path, help="only do that")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.simulate:
@@ -219,24 +283,27 @@ def main() -> None:
         simulate(options.simulate, Size(fraction, voxels, options.side))
         return
     if options.run:
-        (recipe,) = options.recipe
-        print(json.dumps(run(options.run, recipe, options.option)))
+        (recipe,), (data,) = options.recipe, options.data
+        print(json.dumps(run(data, options.run, recipe, options.option)))
         return
     rows = []
+    given = iter(options.data or ())
     for fraction in options.fraction:
         for voxels in options.voxels:
             size = Size(fraction, voxels, options.side)
             with tempfile.TemporaryDirectory(dir=options.folder) as name:
-                shape = ("--fraction", str(fraction), "--voxels", str(voxels))
-                place = ("--simulate", f"{name}/data", "--side", str(options.side))
-                apart(*shape, *place)
+                data = next(given, Path(name, "data"))
+                if not data.is_dir():
+                    shape = ("--fraction", str(fraction), "--voxels", str(voxels))
+                    place = ("--simulate", str(data), "--side", str(options.side))
+                    apart(*shape, *place)
                 for recipe in options.recipe:
                     more = [f"--option={text}" for text in options.option]
-                    found = json.loads(
-                        apart("--run", name, "--recipe", recipe, *more)[-1]
-                    )
+                    place = ("--run", f"{name}/{recipe}", "--data", str(data))
+                    found = json.loads(apart(*place, "--recipe", recipe, *more)[-1])
                     report(size, found)
                     rows.append((size, found))
+    exponents(rows)
     if options.figure:
         draw(rows, options.figure)
 

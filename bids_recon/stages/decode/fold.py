@@ -10,6 +10,7 @@ import pandas as pd
 from bids_recon.datatypes import FeatureSpace, Targets
 from bids_recon.decoders.state import state_of
 from bids_recon.machine import Machine
+from bids_recon.pictures import Pictures
 from bids_recon.plan.methods import uses_prior
 from bids_recon.recipe import Recipe
 from bids_recon.stages.decode.baselines import beside, decoding_scores, listed
@@ -108,8 +109,8 @@ class FoldDecoder:
         for step in self.recipe.decode:
             self._step(name, step, paths[step], result)
         known = np.unique(self.data.train_picture)
-        mean = np.asarray(self.material.gallery.pictures[known]).mean(axis=0)
-        result.states["mean_picture"] = mean.astype(np.float32)
+        shown = Pictures.of(self.material.gallery.pictures)[known]
+        result.states["mean_picture"] = shown.mean()
         return result
 
     def _step(self, fold: str, name: str, paths: StepPaths, result: FoldResult) -> None:

@@ -14,6 +14,7 @@ from bids_recon.dataset.checksums import checksum, checksums
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.dataset.tables import table_text
+from bids_recon.datatypes import FeatureSpace
 from bids_recon.engine import Result
 from bids_recon.evaluation.splits import Fold, trains_on_all
 from bids_recon.files import save_arrays, write_text, write_whole
@@ -22,7 +23,7 @@ from bids_recon.plan.methods import generator_class, machine_of, weights_stamps
 from bids_recon.plan.plan import Analysis, Plan, split_settings
 from bids_recon.recipe import Recipe
 from bids_recon.stages.connectivity.nodes import nodes_path, rois_of_graphs
-from bids_recon.stages.decode.again import decode_again
+from bids_recon.stages.decode.again import decode_again, space_again, state_below
 from bids_recon.stages.decode.baselines import COLUMNS, SCORES
 from bids_recon.stages.decode.fold import FoldDecoder, FoldResult, StepPaths
 from bids_recon.stages.decode.fold_data import (
@@ -113,6 +114,16 @@ def decoder_path(plan: Plan, analysis: Analysis) -> Path:
         label=analysis.label,
         desc=analysis.desc,
     )
+
+
+def learned_space(
+    plan: Plan, analysis: Analysis, fold: Fold, name: str, machine: Machine
+) -> FeatureSpace:
+    """Return a feature space as it was fitted to the training pictures of a fold."""
+    model = plan.models.get(analysis.key)
+    path = model.decoder if model else decoder_path(plan, analysis)
+    state = state_below(path, f"{fold.name}/{name}/space.")
+    return space_again(analysis.recipe.decode[name], state, machine)
 
 
 def decode_stage(plan: Plan, analysis: Analysis) -> Result:

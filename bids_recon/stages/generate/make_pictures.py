@@ -1,7 +1,7 @@
 """The pictures of a fold: from decoded features, and what bounds their scores."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +16,19 @@ from bids_recon.evaluation.metrics import correlation_matrix
 from bids_recon.evaluation.splits import Fold
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
+from bids_recon.pictures import BLOCK_VALUES
 from bids_recon.plan.methods import feeds_of, generator_of
 from bids_recon.plan.plan import Analysis, Plan, derive_seed
 from bids_recon.recipe import Recipe
-from bids_recon.stages.decode.again import space_again, state_below
+from bids_recon.stages.decode.again import state_below
 from bids_recon.stages.decode.features import COMPARED, teller
 from bids_recon.stages.decode.fold_data import Material, fold_pictures
-from bids_recon.stages.decode.stage import decoded_path
-from bids_recon.stages.decode.step_decoder import fit_space
+from bids_recon.stages.decode.stage import decoded_path, learned_space
 
 logger = logging.getLogger("bids_recon")
+
+COMPARED_AT_ONCE = 512
+"""Decoded features that are compared with all training pictures at a time."""
 
 LIMITS = ("recovery", "nearest")
 
@@ -87,7 +90,7 @@ class Maker:
             Where pictures go.
         """
         train_picture, test_picture = fold_pictures(self.material, fold, self.recipe)
-        gallery, spaces = self.material.gallery, self._spaces(train_picture)
+        gallery, spaces = self.material.gallery, self._spaces(fold)
         learned, test = None, {}
         if len(rows):
             test = self._decoded(fold, "test", spaces)
@@ -112,10 +115,9 @@ class Maker:
         elif getattr(self.generator, "one_by_one", False):
             self._one_by_one(fold, self._with_first_pictures(test, fold), rows, folder)
         else:
-            seed = seed_of(self.plan, self.recipe, fold.name)
-            made = self.generator.generate(test, seed)
-            for name, picture in zip(rows["image"], made, strict=True):
-                save_picture(picture, folder / name)
+            for part, made in self._blocks(fold, test):
+                for name, picture in zip(rows["image"].iloc[part], made, strict=True):
+                    save_picture(picture, folder / name)
         return learned
 
     def first_pictures(self, fold: Fold) -> None:
@@ -124,8 +126,7 @@ class Maker:
         Those of all folds are made before the generator loads its networks, so that
         there are never two on the device.
         """
-        train_picture, _ = fold_pictures(self.material, fold, self.recipe)
-        spaces = self._spaces(train_picture)
+        spaces = self._spaces(fold)
         for need in getattr(self.generator, "as_pictures", ()):
             name, path = self.feeds.get(need), self._first_path(fold, need)
             if name is not None and not path.is_file():
@@ -154,24 +155,33 @@ class Maker:
             for need, part in decoded.items()
         }
 
-    def _spaces(self, train_picture: np.ndarray) -> dict[str, FeatureSpace]:
+    def _spaces(self, fold: Fold) -> dict[str, FeatureSpace]:
         """Return the feature spaces that feed the generator, as fitted in a fold."""
-        names, decode = set(self.feeds.values()), self.recipe.decode
-        if self.model is not None:
-            path, fold = self.model.decoder, self.model.fold
-            return {
-                name: space_again(
-                    decode[name],
-                    state_below(path, f"{fold}/{name}/space."),
-                    self.machine,
-                )
-                for name in names
-            }
-        gallery = self.material.gallery
         return {
-            name: fit_space(decode[name], gallery, train_picture, self.machine)
-            for name in names
+            name: learned_space(self.plan, self.analysis, fold, name, self.machine)
+            for name in set(self.feeds.values())
         }
+
+    def _blocks(
+        self, fold: Fold, decoded: dict[str, Decoded]
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield what is made of some trials at a time, in whole batches."""
+        seed = seed_of(self.plan, self.recipe, fold.name)
+        n_trials = len(next(iter(decoded.values())).values)
+        step = self.at_once or self._at_a_time
+        for start in range(0, n_trials, step):
+            part = slice(start, min(start + step, n_trials))
+            some = {
+                need: Decoded(own.values[part], own.space)
+                for need, own in decoded.items()
+            }
+            yield part, self.generator.generate(some, seed)
+
+    @property
+    def _at_a_time(self) -> int:
+        """How many pictures are made and held at a time."""
+        shape = self.material.gallery.pictures.shape[1:]
+        return max(1, BLOCK_VALUES // int(np.prod(shape)))
 
     def _decoded(
         self, fold: Fold, side: str, spaces: Mapping[str, FeatureSpace]
@@ -267,24 +277,24 @@ class Maker:
         gallery = self.material.gallery
 
         def recovery() -> np.ndarray:
-            true = {
-                need: Decoded(
-                    np.asarray(gallery.targets(part.space, test_picture)), part.space
-                )
-                for need, part in test.items()
-            }
-            true = self._as_true_pictures(true)
-            made = self.generator.generate(
-                true, seed_of(self.plan, self.recipe, fold.name)
-            )
-            return at_size(made, gallery.pictures.shape[2:])
+            size, parts = gallery.pictures.shape[2:], []
+            for picture in self._split(test_picture):
+                true = {
+                    need: Decoded(
+                        np.asarray(gallery.targets(part.space, picture)), part.space
+                    )
+                    for need, part in test.items()
+                }
+                made = self._blocks(fold, self._as_true_pictures(true))
+                parts += [at_size(some, size) for _, some in made]
+            return np.concatenate(parts)
 
         def nearest() -> np.ndarray:
             known = np.unique(train_picture)
             part = test[next(iter(test))]
             features = gallery.targets(part.space, known).thinned(COMPARED)
             decoded = Targets.of(part.values).thinned(COMPARED)
-            return known[correlation_matrix(features, decoded).argmax(axis=1)]
+            return known[nearest_of(features, decoded)]
 
         makers = {"recovery": recovery, "nearest": nearest}
         for kind in limits_of(self.plan, self.recipe):
@@ -292,6 +302,11 @@ class Maker:
             if not path.is_file():
                 values = makers[kind]()
                 write_whole(path, lambda part, values=values: np.save(part, values))
+
+    def _split(self, picture: np.ndarray) -> list[np.ndarray]:
+        """Divide trials (n_trials,) into those whose pictures are made at a time."""
+        step = self.at_once or self._at_a_time
+        return [picture[start : start + step] for start in range(0, len(picture), step)]
 
     def _as_true_pictures(self, true: dict[str, Decoded]) -> dict[str, Decoded]:
         wanted = getattr(self.generator, "as_pictures", ())
@@ -301,6 +316,14 @@ class Maker:
             else part
             for need, part in true.items()
         }
+
+
+def nearest_of(features: np.ndarray, decoded: np.ndarray) -> np.ndarray:
+    """Return which features (n, n_features) correlate best with each decoded one."""
+    parts = np.array_split(decoded, max(1, -(-len(decoded) // COMPARED_AT_ONCE)))
+    return np.concatenate(
+        [correlation_matrix(features, part).argmax(axis=1) for part in parts]
+    )
 
 
 def seed_of(plan: Plan, recipe: Recipe, name: str) -> int:
