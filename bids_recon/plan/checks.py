@@ -4,7 +4,7 @@ import logging
 
 from bids_recon.engine.clusters import check_cluster
 from bids_recon.errors import Status, UserError
-from bids_recon.plan.estimate import largest_run_mb
+from bids_recon.plan.estimate import largest_run_mb, needed_mb
 from bids_recon.plan.methods import check_machine
 from bids_recon.plan.picture_sets import picture_sets
 from bids_recon.plan.plan import Plan, split_trials
@@ -61,24 +61,25 @@ def check_place(settings: Settings) -> None:
 
 
 def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
-    """Return how many processes fit into ``--mem-mb``.
+    """Return how many processes fit into ``--mem-mb``; one where it is rather little.
 
     Raises
     ------
     UserError
-        If not even one does.
+        If the largest run of BOLD does not fit.
     """
     n_procs = settings.n_procs or 1
     if settings.mem_mb is None or not plans:
         return n_procs
-    need = max(largest_run_mb(plan) for plan in plans)
-    fit = settings.mem_mb // need
-    if fit < 1:
+    least = max(largest_run_mb(plan) for plan in plans)
+    if settings.mem_mb < least:
         raise UserError(
-            f"--mem-mb {settings.mem_mb}: the largest run needs about {need} MB. Give "
+            f"--mem-mb {settings.mem_mb}: the largest run needs about {least} MB. Give "
             "more, or read a space with larger voxels.",
             Status.USAGE,
         )
+    need = max(needed_mb(plan) for plan in plans)
+    fit = max(1, settings.mem_mb // need)
     if fit < n_procs:
         logger.warning(
             "A process needs about %d MB; %d run at once instead of %d.",

@@ -26,6 +26,9 @@ READ = 2e7
 PRODUCTS = 1e10
 """Multiplications and additions of matrix products in a second."""
 
+PICTURES_MB = 150
+"""What some pictures take at a time, as numbers; all of them lie in a file."""
+
 PER_TARGET = {
     "sparse": 1e-3,
     "sparse_logistic": 1e-2,
@@ -109,7 +112,8 @@ def estimate(plan: Plan) -> Estimate:
     for analysis in plan.analyses:
         sizes = sizes_of(plan, analysis)
         seconds += sum(analysis_seconds(analysis, sizes).values())
-        pictures = sizes.n_pixels * (len(plan.pictures) + 2 * sizes.n_trials)
+        # A byte a value, where features take four.
+        pictures = sizes.n_pixels * (len(plan.pictures) + 2 * sizes.n_trials) // 4
         decoded = sum(
             count * sizes.n_trials * (sizes.n_folds if _learns(analysis) else 1)
             for count in sizes.n_features.values()
@@ -128,10 +132,22 @@ def has_networks(analysis: Analysis) -> bool:
 
 def analysis_mb(plan: Plan, analysis: Analysis, sizes: Sizes) -> int:
     """Return how much memory the stages of an analysis take, in MB."""
-    pictures = sizes.n_pixels * (len(plan.pictures) + 2 * sizes.n_trials)
-    held = 3 * sizes.n_trials * sizes.n_voxels + 2 * pictures
+    spaces = {step.features.name for step in analysis.recipe.decode.values()}
+    # Principal components come from products of pictures, in double precision, which
+    # are held three times while their eigenvectors are found.
+    n_products = min(len(plan.pictures), sizes.n_pixels)
+    products = 3 * 2 * n_products**2 if "eigenimage" in spaces else 0
+    held = 3 * sizes.n_trials * sizes.n_voxels + products
     networks = NETWORKS_MB if has_networks(analysis) else 0
-    return LIBRARIES_MB + 4 * held // 2**20 + networks
+    return LIBRARIES_MB + PICTURES_MB + 4 * held // 2**20 + networks
+
+
+def needed_mb(plan: Plan) -> int:
+    """Return about how much memory a process takes for what is asked for, in MB."""
+    computes = {"decode", "generate", "evaluate"} & set(plan.settings.stages)
+    if not computes or plan.settings.reports_only:
+        return largest_run_mb(plan)
+    return estimate(plan).memory_mb
 
 
 def run_seconds(run: RunPlan) -> float:

@@ -277,8 +277,10 @@ class Maker:
         gallery = self.material.gallery
 
         def recovery() -> np.ndarray:
+            # Trials that showed one picture have its features in common.
+            distinct, rows = np.unique(test_picture, return_inverse=True)
             size, parts = gallery.pictures.shape[2:], []
-            for picture in self._split(test_picture):
+            for picture in self._split(distinct):
                 true = {
                     need: Decoded(
                         np.asarray(gallery.targets(part.space, picture)), part.space
@@ -287,7 +289,7 @@ class Maker:
                 }
                 made = self._blocks(fold, self._as_true_pictures(true))
                 parts += [at_size(some, size) for _, some in made]
-            return np.concatenate(parts)
+            return np.concatenate(parts)[rows]
 
         def nearest() -> np.ndarray:
             known = np.unique(train_picture)
@@ -304,7 +306,7 @@ class Maker:
                 write_whole(path, lambda part, values=values: np.save(part, values))
 
     def _split(self, picture: np.ndarray) -> list[np.ndarray]:
-        """Divide trials (n_trials,) into those whose pictures are made at a time."""
+        """Divide pictures (n,) into those that are made at a time."""
         step = self.at_once or self._at_a_time
         return [picture[start : start + step] for start in range(0, len(picture), step)]
 
