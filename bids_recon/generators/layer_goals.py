@@ -60,9 +60,7 @@ class LayerGoals:
         for key, names in self.groups.items():
             there, size = pictures, self.spaces[names[0]].input_size
             if size != self.size:
-                there = interpolate(
-                    pictures, size=size, mode="bilinear", antialias=True
-                )
+                there = interpolate(pictures, size=size, mode="bicubic", antialias=True)
             layers = [self.spaces[name].layer for name in names]
             activations = self.encoders[key].activations(there, layers)
             for name, values in zip(names, activations, strict=True):

@@ -1,7 +1,4 @@
-"""Pretrained networks whose layers serve as feature spaces for scores.
-
-A builder takes the file or folder of its weights and returns an ``Encoder``.
-"""
+"""A network whose layers are read, and how files of weights are."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,21 +10,16 @@ from zipfile import ZipFile
 
 import numpy as np
 import torch
-import torchvision
 from safetensors.torch import load_file
 
 from bids_recon.errors import Status, UserError
-from bids_recon.networks.layer_names import (
-    ALEXNET_LAYERS,
-    RESNET50_LAYERS,
-    SQUEEZENET_LAYERS,
-    VGG19_LAYERS,
-)
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 CAFFE = ((123 / 255, 117 / 255, 104 / 255), (1 / 255,) * 3)
 """Of networks that take pixel values in 0 to 255 less the mean colour."""
+ILSVRC = ((122.678914 / 255, 116.668768 / 255, 104.006988 / 255), (1 / 255,) * 3)
+"""The same with the mean of Caffe's file, which deep image reconstruction takes."""
 
 BATCH = 16
 
@@ -233,134 +225,17 @@ def load_state(
     network.eval()
 
 
-def _torchvision(
-    make: Callable[..., torch.nn.Module],
-    path: Path,
-    names: Mapping[str, str] | None = None,
-    **options: Any,
-) -> Encoder:
-    network = drawn_apart(lambda: make(weights=None, **options))
-    load_state(network, read_state(path), path)
-    return Encoder(network, *IMAGENET, names=names or {})
+def unfilled(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """Make a network all of whose weights are loaded afterwards; none are drawn."""
+    with torch.device("meta"):
+        network = make()
+    return network.to_empty(device="cpu")
 
 
 def drawn_apart(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     """Make a network, whose first weights leave global randomness as it is."""
     with torch.random.fork_rng(devices=[]):
         return make()
-
-
-def alexnet(path: Path) -> Encoder:
-    """AlexNet as torchvision has it."""
-    return _torchvision(torchvision.models.alexnet, path, ALEXNET_LAYERS)
-
-
-def vgg19(path: Path) -> Encoder:
-    """VGG-19 as torchvision has it."""
-    return _torchvision(torchvision.models.vgg19, path, VGG19_LAYERS)
-
-
-def vgg19_caffe(path: Path) -> Encoder:
-    """VGG-19 with its first weights, converted from Caffe (figshare 21564384).
-
-    They take blue, green and red less the mean colour, in 0 to 255.
-    """
-    network = drawn_apart(lambda: torchvision.models.vgg19(weights=None))
-    state = read_state(path)
-    if "features.0.weight" in state:
-        state["features.0.weight"] = state["features.0.weight"].flip(1)
-    load_state(network, state, path)
-    return Encoder(network, *CAFFE, names=VGG19_LAYERS)
-
-
-def resnet50(path: Path) -> Encoder:
-    """ResNet-50 as torchvision has it."""
-    return _torchvision(torchvision.models.resnet50, path, RESNET50_LAYERS)
-
-
-def inception_v3(path: Path) -> Encoder:
-    """Inception v3; its weights come from another library and expect its input."""
-    return _torchvision(
-        torchvision.models.inception_v3, path, transform_input=True, init_weights=False
-    )
-
-
-def efficientnet_b1(path: Path) -> Encoder:
-    """EfficientNet-B1, for both sets of weights."""
-    return _torchvision(torchvision.models.efficientnet_b1, path)
-
-
-def efficientnet_v2_s(path: Path) -> Encoder:
-    """EfficientNetV2-S."""
-    return _torchvision(torchvision.models.efficientnet_v2_s, path)
-
-
-def squeezenet1_1(path: Path) -> Encoder:
-    """SqueezeNet 1.1, with or without its classifier."""
-    network = drawn_apart(lambda: torchvision.models.squeezenet1_1(weights=None))
-    state = read_state(path)
-    if "classifier.1.weight" not in state:
-        state = {**network.state_dict(), **state}
-    load_state(network, state, path)
-    return Encoder(network, *IMAGENET, names=SQUEEZENET_LAYERS)
-
-
-def swav_resnet50(path: Path) -> Encoder:
-    """ResNet-50 trained by SwAV; what projects to its prototypes is left out."""
-    network = drawn_apart(lambda: torchvision.models.resnet50(weights=None))
-    network.fc = torch.nn.Identity()
-    state = {
-        key.removeprefix("module."): value for key, value in read_state(path).items()
-    }
-    wanted = network.state_dict()
-    load_state(
-        network, {key: value for key, value in state.items() if key in wanted}, path
-    )
-    return Encoder(network, *IMAGENET)
-
-
-def clip_vision(path: Path) -> Encoder:
-    """CLIP's picture tower: layers ``projected`` and ``hidden.N``."""
-    from transformers import CLIPVisionModelWithProjection
-
-    network = pretrained(CLIPVisionModelWithProjection, path)
-    names = {
-        f"hidden.{n + 1}": f"vision_model.encoder.layers.{n}"
-        for n in range(network.config.num_hidden_layers)
-    }
-    names = {"hidden.0": "vision_model.pre_layrnorm", **names}
-    names["projected"] = "visual_projection"
-    return Encoder(network, *CLIP, forward=_clip_layer, names=names)
-
-
-def _clip_layer(network: Any, batch: torch.Tensor, layer: str) -> torch.Tensor:
-    out = network(pixel_values=batch, output_hidden_states=layer != "projected")
-    if layer == "projected":
-        return out.image_embeds
-    return out.hidden_states[int(layer.removeprefix("hidden."))]
-
-
-def dinov2(path: Path) -> Encoder:
-    """DINOv2: the layer ``cls``, the normalised class token.
-
-    Of all tokens, ``activations`` gives ``hidden.N`` and ``normalised``.
-    """
-    from transformers import Dinov2Model
-
-    network = pretrained(Dinov2Model, path)
-    names = {
-        f"hidden.{n + 1}": f"encoder.layer.{n}"
-        for n in range(network.config.num_hidden_layers)
-    }
-    names = {"hidden.0": "embeddings", **names, "normalised": "layernorm"}
-    return Encoder(
-        network,
-        *IMAGENET,
-        names=names,
-        forward=lambda network, batch, _layer: (
-            network(pixel_values=batch).pooler_output
-        ),
-    )
 
 
 def pretrained(model: Any, path: Path, **options: Any) -> Any:

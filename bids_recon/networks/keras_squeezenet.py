@@ -8,10 +8,13 @@ import torch
 import torchvision
 
 from bids_recon.errors import UserError
-from bids_recon.networks.encoders import CAFFE, Encoder, drawn_apart, load_state
+from bids_recon.networks.encoders import Encoder, drawn_apart, load_state
 from bids_recon.networks.layer_names import SQUEEZENET_LAYERS
 
 FILE = "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+KERAS = ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3)
+"""What Keras takes from pixel values in 0 to 255."""
 
 KINDS = {"weight": "kernel", "bias": "bias"}
 """What Keras calls the parameters of a layer."""
@@ -30,7 +33,7 @@ def squeezenet_keras(path: Path) -> Encoder:
     features = network.features
     # Keras takes blue, green and red, and so does the first kernel.
     load_state(features, _keras_state(file, features.state_dict()), file)
-    return Encoder(network.eval(), *CAFFE, names=SQUEEZENET_LAYERS)
+    return Encoder(network.eval(), *KERAS, names=SQUEEZENET_LAYERS)
 
 
 def _keras_state(

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bids_recon.networks.encoders import BATCH, alexnet, read_state
+from bids_recon.networks.encoders import BATCH, read_state
+from bids_recon.networks.known_encoders import alexnet
 
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)

@@ -15,7 +15,7 @@ from bids_recon.networks.autoencoders import (
     unbounded_pictures,
 )
 from bids_recon.networks.deconvolution import DeconvolutionGenerator
-from bids_recon.networks.encoders import CAFFE
+from bids_recon.networks.encoders import ILSVRC
 from bids_recon.networks.image_prior import ImagePrior
 from bids_recon.networks.inversion import Variable
 from bids_recon.networks.resize import resized
@@ -162,7 +162,7 @@ def deep_generator(
     start = torch.zeros(1, n_inputs, device=device)
     if generator is not None:
         start = torch.randn(1, n_inputs, generator=generator).to(device)
-    colour = torch.tensor(CAFFE[0], device=device).view(3, 1, 1)
+    colour = torch.tensor(ILSVRC[0], device=device).view(3, 1, 1)
     return Variable(
         start.expand(n, -1),
         # It makes blue, green and red.
