@@ -148,7 +148,7 @@ def deep_generator(
         limits = tuple(torch.tensor(bound, device=device) for bound in bounds)
     elif bounds is not None:
         if bounds != "published":
-            upper = np.loadtxt(bounds, dtype=np.float32).ravel()
+            upper = _numbers_in(bounds)
         if upper is None or len(upper) != n_inputs:
             found = "none" if upper is None else len(upper)
             raise UserError(
@@ -169,6 +169,24 @@ def deep_generator(
         lambda values: network(values).flip(1) / GREYS + colour,
         *limits,
     )
+
+
+def _numbers_in(path: str) -> np.ndarray:
+    """Read upper bounds from a text file.
+
+    Raises
+    ------
+    UserError
+        If it holds anything but numbers.
+    """
+    try:
+        return np.loadtxt(path, dtype=np.float32, ndmin=1).ravel()
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"bounds: {path}: expected a text file of upper bounds, which are numbers "
+            f"with spaces or line ends between them ({error}).",
+            Status.USAGE,
+        ) from error
 
 
 def image_prior(
