@@ -16,7 +16,7 @@ from bids_recon.decoders import DECODERS
 from bids_recon.decoders.state import restore, state_of
 from bids_recon.errors import UserError
 from bids_recon.evaluation import METRICS
-from bids_recon.evaluation.splits import Fold, Split
+from bids_recon.evaluation.folds import Fold, Split
 from bids_recon.features import FEATURES
 from bids_recon.generators import GENERATORS
 from bids_recon.machine import Machine

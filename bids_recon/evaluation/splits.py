@@ -1,19 +1,24 @@
 """Which trials are learned on and which are tested."""
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatch
-from hashlib import sha256
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 
 from bids_recon.datatypes import TEST_WORDS, TRAIN_WORDS, Trials
 from bids_recon.errors import Status, UserError, did_you_mean, first_few
+from bids_recon.evaluation.folds import (
+    Fold,
+    Sides,
+    Split,
+    as_fold,
+    distinct,
+    over_pictures,
+    pictures_on_both_sides,
+)
+from bids_recon.evaluation.picture_folds import by_clusters, kfold, leave_one_out
 
 ALL = "all"
 """The rule by which decoders are trained on all trials, to be used again."""
@@ -21,91 +26,11 @@ ALL = "all"
 UNITS = MappingProxyType({"session": "ses", "task": "task", "run": "run"})
 """What may be held out as a whole, and how file names call it."""
 
-CLUSTER_COMPONENTS = 50
-"""Pictures are clustered by their scores on so many principal components."""
-
-
 WHOLE = ("leave-one-picture-out", "run", "session", "task", "paper")
 """Rules that nothing stands behind."""
 
 FILE = "file:"
 """How a rule begins that names a file of sides."""
-
-
-@dataclass(frozen=True)
-class Sides:
-    """The side of each trial, as a paper or a file says.
-
-    Parameters
-    ----------
-    values : array of shape (n_trials,), str or None
-        ``train``, the name of a test set, or ``None`` for neither.
-    source : str
-        Who says so.
-    """
-
-    values: np.ndarray
-    source: str
-
-    @property
-    def train(self) -> np.ndarray:
-        """Which trials are learned on."""
-        return self.values == "train"
-
-    @property
-    def tests(self) -> list[str]:
-        """The names of the test sets."""
-        return sorted({v for v in self.values if isinstance(v, str)} - {"train"})
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One way to divide the trials.
-
-    Parameters
-    ----------
-    name : str
-        What the outputs say in their column ``split``; may be a value of the events.
-    train, test : array of int
-        Positions of trials.
-    """
-
-    name: str
-    train: np.ndarray
-    test: np.ndarray
-
-    @property
-    def file_name(self) -> str:
-        """The name as it stands in names of files, which is safe there."""
-        if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", self.name):
-            return self.name
-        cleaned = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:40]
-        return f"{cleaned}-{sha256(self.name.encode()).hexdigest()[:8]}".lstrip("-")
-
-
-@dataclass(frozen=True)
-class Split:
-    """All folds of a rule.
-
-    Parameters
-    ----------
-    rule : str
-        The rule as it was asked for.
-    folds : tuple of Fold
-        In every fold, no trial is on both sides.
-    groups : array of shape (n_trials,)
-        What inner folds keep together: the picture, or the unit that is held out.
-    shares_pictures : bool
-        Whether a picture may be on both sides, as the rule says.
-    sentence : str
-        The rule in words, for the report.
-    """
-
-    rule: str
-    folds: tuple[Fold, ...]
-    groups: np.ndarray
-    shares_pictures: bool
-    sentence: str
 
 
 def make_split(
@@ -149,8 +74,8 @@ def make_split(
     if rule.startswith("train="):
         return _by_sessions(rule, trials)
     makers: dict[str, Callable[[], Split]] = {
-        "kfold": lambda: _kfold(rule, argument, trials, seed),
-        "leave-one-picture-out": lambda: _leave_one_out(rule, trials),
+        "kfold": lambda: kfold(rule, argument, trials, seed),
+        "leave-one-picture-out": lambda: leave_one_out(rule, trials),
         "run": lambda: _by_unit(rule, trials),
         "session": lambda: _by_unit(rule, trials),
         "task": lambda: _by_unit(rule, trials),
@@ -158,7 +83,7 @@ def make_split(
         "column": lambda: _by_column(rule, argument, trials),
         "paper": lambda: _by_sides(rule, trials, sides),
         "file": lambda: _by_sides(rule, trials, sides),
-        "clusters": lambda: _by_clusters(rule, argument, trials, seed, pictures_of()),
+        "clusters": lambda: by_clusters(rule, argument, trials, seed, pictures_of()),
     }
     if kind in WHOLE and argument:
         raise UserError(
@@ -177,52 +102,6 @@ def _has_split_column(trials: Trials) -> bool:
     return "split" in trials and trials["split"].notna().any()
 
 
-def _kfold(rule: str, argument: str, trials: Trials, seed: int) -> Split:
-    try:
-        n_folds = int(argument or 10)
-    except ValueError:
-        n_folds = 0
-    if n_folds < 2:
-        raise UserError(
-            f"--split {rule!r}: expected kfold:K with K from 2, such as kfold:10.",
-            Status.USAGE,
-        )
-    pictures = _distinct(trials["stimulus"])
-    _need_two(pictures, rule)
-    n_folds = min(n_folds, len(pictures))
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    fold_of = pd.Series(
-        np.arange(len(pictures)) % n_folds, index=np.array(pictures)[order]
-    )
-    codes = fold_of.loc[trials["stimulus"].astype(str)].to_numpy()
-    folds = tuple(
-        _fold(f"fold-{index + 1:02d}", codes != index, codes == index)
-        for index in range(n_folds)
-    )
-    sentence = (
-        f"The {len(pictures)} pictures were divided into {n_folds} parts at random; "
-        "each part was reconstructed by decoders trained on the others, so that no "
-        "picture is on both sides."
-    )
-    return _over_pictures(rule, folds, trials, sentence)
-
-
-def _leave_one_out(rule: str, trials: Trials) -> Split:
-    names = trials["stimulus"].to_numpy(str)
-    pictures = _distinct(trials["stimulus"])
-    _need_two(pictures, rule)
-    folds = tuple(
-        _fold(f"picture-{index + 1:04d}", names != picture, names == picture)
-        for index, picture in enumerate(pictures)
-    )
-    sentence = (
-        f"Each of the {len(pictures)} pictures was reconstructed by decoders trained "
-        "on all others. A fold has one picture, so identification is among the "
-        "pictures of all folds, most of which its decoders were trained on."
-    )
-    return _over_pictures(rule, folds, trials, sentence)
-
-
 def _labels(unit: str, trials: Trials) -> pd.Series:
     """Return the run, session or task of each trial, as file names have it."""
     columns = ["session", "task", "run"] if unit == "run" else [unit]
@@ -238,15 +117,15 @@ def _labels(unit: str, trials: Trials) -> pd.Series:
 def _by_unit(unit: str, trials: Trials) -> Split:
     labels = _labels(unit, trials)
     names = labels.to_numpy(str)
-    units = _distinct(labels)
+    units = distinct(labels)
     if len(units) < 2:
         raise UserError(
             f"--split {unit}: there is one {unit} only ({units[0]}), and nothing to "
             "hold out. Use --split kfold:10.",
             Status.USAGE,
         )
-    folds = tuple(_fold(name, names != name, names == name) for name in units)
-    shared = any(_pictures_on_both_sides(fold, trials) for fold in folds)
+    folds = tuple(as_fold(name, names != name, names == name) for name in units)
+    shared = any(pictures_on_both_sides(fold, trials) for fold in folds)
     note = (
         "Pictures repeat between them: a picture that is tested was also learned on, "
         "in other trials, so these scores say how well known pictures are told "
@@ -274,7 +153,7 @@ def _by_column(rule: str, column: str, trials: Trials) -> Split:
     lower = np.char.lower(values)
     train, test = np.isin(lower, TRAIN_WORDS), np.isin(lower, TEST_WORDS)
     if train.any() and test.any():
-        folds: tuple[Fold, ...] = (_fold("test", train, test),)
+        folds: tuple[Fold, ...] = (as_fold("test", train, test),)
         sentence = (
             f"The column {column!r} of the events says which trials are for training "
             f"({train.sum()}) and which for test ({test.sum()}); no picture is on both "
@@ -287,19 +166,19 @@ def _by_column(rule: str, column: str, trials: Trials) -> Split:
                 f"{first_few(others)} of them."
             )
     else:
-        names = _distinct(trials[column])
+        names = distinct(trials[column])
         if len(names) < 2:
             raise UserError(
                 f"--split {rule!r}: the column has one value only ({names[0]!r}). "
                 "Expected train and test, or several values to hold out in turn.",
                 Status.USAGE,
             )
-        folds = tuple(_fold(name, values != name, values == name) for name in names)
+        folds = tuple(as_fold(name, values != name, values == name) for name in names)
         sentence = (
             f"Each of the {len(names)} values of the column {column!r} was held out in "
             "turn; no picture is on both sides."
         )
-    return _over_pictures(rule, folds, trials, sentence)
+    return over_pictures(rule, folds, trials, sentence)
 
 
 def _by_sides(rule: str, trials: Trials, sides: Sides | None) -> Split:
@@ -319,7 +198,7 @@ def _by_sides(rule: str, trials: Trials, sides: Sides | None) -> Split:
             Status.USAGE,
         )
     folds = tuple(
-        _fold(name, sides.train, sides.values == name) for name in sides.tests
+        as_fold(name, sides.train, sides.values == name) for name in sides.tests
     )
     tested = " and ".join(
         f"{len(fold.test)} test trials" + ("" if len(folds) == 1 else f" ({fold.name})")
@@ -332,7 +211,7 @@ def _by_sides(rule: str, trials: Trials, sides: Sides | None) -> Split:
     n_neither = sum(value is None or value != value for value in sides.values)
     if n_neither:
         sentence += f" {n_neither} trials are on neither side."
-    return _over_pictures(rule, folds, trials, sentence)
+    return over_pictures(rule, folds, trials, sentence)
 
 
 def _check_complete(rule: str, column: str, trials: Trials) -> None:
@@ -351,51 +230,6 @@ def _check_complete(rule: str, column: str, trials: Trials) -> None:
         "on which side they are, leave these rows out with --trials, or split by "
         "another rule, such as --split kfold:10.",
     )
-
-
-def _by_clusters(
-    rule: str,
-    argument: str,
-    trials: Trials,
-    seed: int,
-    pictures: Mapping[str, np.ndarray],
-) -> Split:
-    names = _distinct(trials["stimulus"])
-    _need_two(names, rule)
-    try:
-        n_clusters = int(argument)
-    except ValueError:
-        n_clusters = 0
-    if not 2 <= n_clusters <= len(names):
-        raise UserError(
-            f"--split {rule!r}: expected clusters:K with K from 2 to the number of "
-            f"pictures ({len(names)}), such as clusters:5.",
-            Status.USAGE,
-        )
-    flat = np.stack([np.asarray(pictures[name]).ravel() for name in names])
-    n_components = min(CLUSTER_COMPONENTS, *flat.shape)
-    scores = PCA(n_components, svd_solver="full").fit_transform(flat.astype(np.float64))
-    labels = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(scores)
-    n_found = len(np.unique(labels))
-    if n_found < n_clusters:
-        raise UserError(
-            f"--split {rule!r}: the pictures fall into {n_found} clusters only, as "
-            f"many are alike. Use --split clusters:{max(n_found, 2)} or fewer.",
-            Status.USAGE,
-        )
-    cluster_of = pd.Series(labels, index=names)
-    codes = cluster_of.loc[trials["stimulus"].astype(str)].to_numpy()
-    folds = tuple(
-        _fold(f"cluster-{index + 1:02d}", codes != index, codes == index)
-        for index in range(n_clusters)
-    )
-    sizes = ", ".join(str(count) for count in np.bincount(labels))
-    sentence = (
-        f"The {len(names)} pictures were divided into {n_clusters} clusters of similar "
-        f"ones ({sizes} pictures); each cluster was reconstructed by decoders that saw "
-        "no picture of it."
-    )
-    return _over_pictures(rule, folds, trials, sentence)
 
 
 def trains_on_all(rule: str | None) -> bool:
@@ -418,7 +252,7 @@ def _all(rule: str, unit: str, trials: Trials) -> Split:
         f"Decoders were trained on all {len(trials)} trials, to be used again with "
         "--model-from; nothing was held out, and nothing is tested."
     )
-    return Split(rule, (_fold(ALL, every, ~every),), groups, False, sentence)
+    return Split(rule, (as_fold(ALL, every, ~every),), groups, False, sentence)
 
 
 def _by_sessions(rule: str, trials: Trials) -> Split:
@@ -439,54 +273,15 @@ def _by_sessions(rule: str, trials: Trials) -> Split:
         if not masks[side].any():
             raise UserError(
                 f"--split {rule!r}: no trial is in the sessions for {side}. There "
-                f"are: {', '.join(_distinct(trials['session']))}.",
+                f"are: {', '.join(distinct(trials['session']))}.",
                 Status.USAGE,
             )
     if (masks["train"] & masks["test"]).any():
         raise UserError(f"--split {rule!r}: a session is on both sides.", Status.USAGE)
-    fold = _fold("test", masks["train"], masks["test"])
+    fold = as_fold("test", masks["train"], masks["test"])
     sentence = (
         f"Decoders were trained on {len(fold.train)} trials of the sessions "
         f"{parts['train']} and tested on {len(fold.test)} trials of {parts['test']}; "
         "no picture is on both sides."
     )
-    return _over_pictures(rule, (fold,), trials, sentence)
-
-
-def _over_pictures(
-    rule: str, folds: tuple[Fold, ...], trials: Trials, sentence: str
-) -> Split:
-    for fold in folds:
-        shared = _pictures_on_both_sides(fold, trials)
-        if shared:
-            raise UserError(
-                f"--split {rule!r} puts {len(shared)} pictures into training and "
-                f"test ({', '.join(shared[:5])}). Split over pictures "
-                "(--split kfold:10), or hold out runs (--split run), which allows it "
-                "and says so in the report.",
-                Status.USAGE,
-            )
-    return Split(rule, folds, trials["stimulus"].to_numpy(str), False, sentence)
-
-
-def _pictures_on_both_sides(fold: Fold, trials: Trials) -> list[str]:
-    names = trials["stimulus"].astype(str)
-    return sorted(set(names.iloc[fold.train]) & set(names.iloc[fold.test]))
-
-
-def _fold(name: str, train: np.ndarray, test: np.ndarray) -> Fold:
-    return Fold(name, np.flatnonzero(train), np.flatnonzero(test))
-
-
-def _distinct(values: pd.Series) -> list[str]:
-    """Return what a column holds, sorted, each value once."""
-    return sorted(set(map(str, values)))
-
-
-def _need_two(pictures: list[str], rule: str) -> None:
-    if len(pictures) < 2:
-        raise UserError(
-            f"--split {rule!r}: all trials show the same picture "
-            f"({first_few(pictures) or 'none'}), and none is left to test on.",
-            Status.BAD_DATA,
-        )
+    return over_pictures(rule, (fold,), trials, sentence)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
 
 from bids_recon.evaluation.chance import Chance, permutation_test
 from bids_recon.evaluation.identification import two_way
@@ -65,6 +64,8 @@ def categories_of(
     """
     if named is not None:
         return named
+    from sklearn.cluster import KMeans
+
     n_clusters = min(N_CLUSTERS, max(2, len(training) // 5))
     clusters = KMeans(n_clusters, n_init=10, random_state=0).fit(training)
     return clusters.predict(tested).astype(str)

@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from bids_recon.evaluation.splits import Fold, Split
+from bids_recon.evaluation.folds import Fold, Split
 
 
 def with_train_fraction(

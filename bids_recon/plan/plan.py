@@ -21,7 +21,8 @@ from bids_recon.dataset.stimuli import (
 )
 from bids_recon.datatypes import NUISANCE, Trials
 from bids_recon.errors import UserError
-from bids_recon.evaluation.splits import FILE, Fold, Sides, Split, make_split
+from bids_recon.evaluation.folds import Fold, Sides, Split
+from bids_recon.evaluation.splits import FILE, make_split
 from bids_recon.evaluation.train_fraction import with_train_fraction
 from bids_recon.pictures import Pictures
 from bids_recon.recipe import Method, Recipe

@@ -9,7 +9,8 @@ from bids_recon.dataset.derivatives import check_distinct
 from bids_recon.datatypes import Trials
 from bids_recon.decoders import DECODERS
 from bids_recon.errors import Status, UserError
-from bids_recon.evaluation.splits import Split, trains_on_all
+from bids_recon.evaluation.folds import Split
+from bids_recon.evaluation.splits import trains_on_all
 from bids_recon.plan.methods import generator_class, whole_recipe
 from bids_recon.plan.plan import Plan, split_trials
 from bids_recon.recipe import Recipe, with_test_repeats

@@ -15,13 +15,13 @@ from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.by_profiles import save_null, score_by_profiles
+from bids_recon.evaluation.folds import Split
 from bids_recon.evaluation.judge import Judge, PictureFiles
 from bids_recon.evaluation.profiles import Profile, read_profile
 from bids_recon.evaluation.scores import (
     COLUMNS,
     Reconstructed,
 )
-from bids_recon.evaluation.splits import Split
 from bids_recon.evaluation.spurious import (
     MIN_PICTURES,
     Decodings,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_recon.datatypes import Responses, Trials, fresh, repeated, row_blocks
 from bids_recon.errors import Note, UserError
-from bids_recon.evaluation.splits import Fold, Split
+from bids_recon.evaluation.folds import Fold, Split
 from bids_recon.plan.methods import graph_of
 from bids_recon.plan.plan import (
     Analysis,

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from bids_recon.datatypes import FeatureSpace, Prior
-from bids_recon.evaluation.splits import Fold
+from bids_recon.evaluation.folds import Fold
 from bids_recon.features import FEATURES
 from bids_recon.files import save_arrays, write_whole
 from bids_recon.machine import Machine

@@ -16,7 +16,8 @@ from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import FeatureSpace
 from bids_recon.engine import Result
-from bids_recon.evaluation.splits import Fold, trains_on_all
+from bids_recon.evaluation.folds import Fold
+from bids_recon.evaluation.splits import trains_on_all
 from bids_recon.files import save_arrays, write_text, write_whole
 from bids_recon.machine import Machine
 from bids_recon.plan.methods import generator_class, machine_of, weights_stamps

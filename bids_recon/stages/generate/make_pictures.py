@@ -12,8 +12,8 @@ from bids_recon.dataset.stimuli import at_size, save_picture
 from bids_recon.datatypes import Decoded, FeatureSpace, Targets
 from bids_recon.decoders.state import restore, state_of
 from bids_recon.errors import UserError
+from bids_recon.evaluation.folds import Fold
 from bids_recon.evaluation.metrics import correlation_matrix
-from bids_recon.evaluation.splits import Fold
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
 from bids_recon.pictures import BLOCK_VALUES

@@ -15,7 +15,7 @@ from bids_recon.dataset.sidecar import Record, Sidecar
 from bids_recon.dataset.tables import table_text
 from bids_recon.datatypes import Trials, repeated
 from bids_recon.engine import Result
-from bids_recon.evaluation.splits import Split
+from bids_recon.evaluation.folds import Split
 from bids_recon.files import save_arrays, write_text, write_whole
 from bids_recon.machine import Machine
 from bids_recon.plan.methods import (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from bids_recon.evaluation.splits import Split
+from bids_recon.evaluation.folds import Split
 from bids_recon.plan.plan import Analysis, Plan, load_plan_pictures
 from bids_recon.reports.figures import save
 from bids_recon.reports.posterior_figure import Shown, posterior_figure
