@@ -9,7 +9,7 @@ import yaml
 
 from bids_recon import __version__, cli
 from bids_recon.errors import UserError
-from bids_recon.recipe import read_recipe
+from bids_recon.recipe_file import read_recipe
 from bids_recon.settings import SETTING_NAMES, RoiSet
 
 

@@ -20,7 +20,8 @@ from bids_recon.evaluation.folds import Fold, Split
 from bids_recon.features import FEATURES
 from bids_recon.generators import GENERATORS
 from bids_recon.machine import Machine
-from bids_recon.recipe import DecodeStep, Method, read_recipe, recipe_names
+from bids_recon.recipe import DecodeStep, Method
+from bids_recon.recipe_file import read_recipe, recipe_names
 from bids_recon.registry import build, load
 from bids_recon.responses import ESTIMATORS
 from bids_recon.rois import GRAPHS, SELECTIONS

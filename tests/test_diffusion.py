@@ -30,7 +30,7 @@ from bids_recon.networks.versatile_diffusion import (
     load_unet,
     set_mix,
 )
-from bids_recon.recipe import read_recipe
+from bids_recon.recipe_file import read_recipe
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from bids_recon.plan.methods import feeds_of
-from bids_recon.recipe import read_recipe, recipe_names, steps_called
+from bids_recon.recipe import steps_called
+from bids_recon.recipe_file import read_recipe, recipe_names
 
 PUBLISHED = ("shen2019-dgn", "shen2019-dir", "shen2019-dir-imagery")
 MIXED = """

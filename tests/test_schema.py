@@ -22,7 +22,8 @@ from bids_recon.documents import MOST_BYTES, parse_yaml, read_json, yaml_text
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.profiles import profile_names, profile_of
 from bids_recon.plan.methods import KINDS, whole_recipe
-from bids_recon.recipe import Confounds, recipe_names
+from bids_recon.recipe_file import recipe_names
+from bids_recon.recipe_schema import Confounds
 from bids_recon.registry import build, load, options_of
 from bids_recon.schema import Finding, Table, checked, refusal
 from bids_recon.settings import SETTING_NAMES, Settings

@@ -15,7 +15,7 @@ from bids_recon import cli
 from bids_recon.evaluation.splits import make_split
 from bids_recon.evaluation.train_fraction import kept_pictures, with_train_fraction
 from bids_recon.plan.recipes import least_pictures
-from bids_recon.recipe import read_recipe
+from bids_recon.recipe_file import read_recipe
 from bids_recon.stages.report.group_level.reading import read_participants
 from bids_recon.stages.report.group_level.rows import by_share, comparable
 

@@ -11,15 +11,8 @@ from bids_recon.evaluation.profiles import profile_names
 from bids_recon.features import FEATURES
 from bids_recon.generators import GENERATORS
 from bids_recon.machine import MEM_MB, Machine
-from bids_recon.recipe import (
-    DecodeStep,
-    Method,
-    Recipe,
-    read_recipe,
-    steps_called,
-    with_steps,
-    without_feeds,
-)
+from bids_recon.recipe import DecodeStep, Method, Recipe, steps_called
+from bids_recon.recipe_file import read_recipe, with_steps, without_feeds
 from bids_recon.registry import build, examine, load
 from bids_recon.responses import ESTIMATORS
 from bids_recon.rois import GRAPHS, SELECTIONS

@@ -13,7 +13,8 @@ from bids_recon.evaluation.folds import Split
 from bids_recon.evaluation.splits import trains_on_all
 from bids_recon.plan.methods import generator_class, whole_recipe
 from bids_recon.plan.plan import Plan, split_trials
-from bids_recon.recipe import Recipe, with_test_repeats
+from bids_recon.recipe import Recipe
+from bids_recon.recipe_file import with_test_repeats
 from bids_recon.registry import load
 from bids_recon.settings import Settings
 

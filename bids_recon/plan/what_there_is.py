@@ -8,7 +8,7 @@ from bids_recon.dataset.layout import Dataset
 from bids_recon.dataset.region_files import find_roi_files
 from bids_recon.dataset.segmentations import read_labels
 from bids_recon.plan.methods import checked_recipe, weights_of
-from bids_recon.recipe import read_recipe, recipe_names
+from bids_recon.recipe_file import read_recipe, recipe_names
 from bids_recon.settings import DEFAULT_RECIPE, Settings
 from bids_recon.weights import weights_called
 
