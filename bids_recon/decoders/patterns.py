@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from bids_recon.datatypes import row_blocks
+
 MOST_TARGETS = 1024
 """Evenly spaced targets that maps are of, at most."""
 
-VOXELS = 2048
-"""Voxels that are worked on at once."""
+BLOCK = 2**23
+"""Responses that are worked on at once."""
 
 
 def thinning(n_targets: int) -> slice:
@@ -35,18 +37,17 @@ def linear_maps(X: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     ----------
     Haufe et al. (2014), NeuroImage 87, 96-110.
     """
-    blocks = [slice(n, n + VOXELS) for n in range(0, X.shape[1], VOXELS)]
-
-    def centred(block: slice) -> np.ndarray:
-        part = np.asarray(X[:, block], dtype=np.float64)
-        return part - part.mean(axis=0)
-
-    decoded = sum(centred(block) @ weights[block] for block in blocks)
+    mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in row_blocks(X, BLOCK))
+    mean = mean / len(X)
+    decoded = np.concatenate(
+        [(part - mean) @ weights for _, part in row_blocks(X, BLOCK)]
+    )
     variance = max((decoded**2).mean(), 1e-30)
-    squares = [
-        ((centred(block).T @ decoded / len(X)) ** 2).mean(axis=1) for block in blocks
-    ]
-    pattern = np.sqrt(np.concatenate(squares) / variance)
+    products = np.zeros(weights.shape)
+    for rows, part in row_blocks(X, BLOCK):
+        products += (part - mean).T @ decoded[rows]
+    squares = ((products / len(X)) ** 2).mean(axis=1)
+    pattern = np.sqrt(squares / variance)
     return {"weight": np.sqrt((weights**2).mean(axis=1)), "pattern": pattern}
 
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from bids_recon.dataset.images import open_image, read_volume
 from bids_recon.dataset.stimuli import common_size
+from bids_recon.decoders.algebra import LARGE
+from bids_recon.decoders.patterns import MOST_TARGETS
+from bids_recon.machine import MEM_MB
 from bids_recon.plan.methods import generator_class, trains_network, weights_of
 from bids_recon.plan.plan import Analysis, Plan, RunPlan, split_trials
 from bids_recon.recipe import DecodeStep
@@ -137,9 +140,33 @@ def analysis_mb(plan: Plan, analysis: Analysis, sizes: Sizes) -> int:
     # are held three times while their eigenvectors are found.
     n_products = min(len(plan.pictures), sizes.n_pixels)
     products = 3 * 2 * n_products**2 if "eigenimage" in spaces else 0
-    held = 3 * sizes.n_trials * sizes.n_voxels + products
+    mem_mb = plan.settings.mem_mb or MEM_MB
+    decoding = max(
+        _decoding_values(step, sizes, sizes.n_features[name], mem_mb)
+        for name, step in analysis.recipe.decode.items()
+    )
+    # Components are found before decoding, and let go.
+    held = max(decoding, products)
     networks = NETWORKS_MB if has_networks(analysis) else 0
     return LIBRARIES_MB + PICTURES_MB + 4 * held // 2**20 + networks
+
+
+def _decoding_values(
+    step: DecodeStep, sizes: Sizes, n_features: int, mem_mb: int
+) -> int:
+    """Return how many numbers of four bytes decoding holds in memory."""
+    n_train = sizes.n_trials - sizes.n_trials // sizes.n_folds
+    fewer = min(n_train, sizes.n_voxels)
+    n_operations = 2.0 * n_train * fewer * (n_features + fewer)
+    if step.decoder.name != "ridge" or n_operations < LARGE:
+        return 3 * sizes.n_trials * sizes.n_voxels
+    # Half of a symmetric matrix and half of its form; then what predicts the trials of
+    # an inner fold, with blocks of targets, or maps in double precision.
+    share = mem_mb * 2**18 // 16
+    folds = fewer * n_train // INNER + 5 * share
+    mapped = min(n_features, MOST_TARGETS)
+    maps = 2 * mapped * (3 * sizes.n_voxels + n_train)
+    return fewer**2 + max(folds, maps) + 2 * share
 
 
 def needed_mb(plan: Plan) -> int:
