@@ -145,8 +145,9 @@ def analysis_mb(plan: Plan, analysis: Analysis, sizes: Sizes) -> int:
         _decoding_values(step, sizes, sizes.n_features[name], mem_mb)
         for name, step in analysis.recipe.decode.items()
     )
-    # Components are found before decoding, and let go.
-    held = max(decoding, products)
+    # Components are found before the equations, beside responses that are in memory.
+    responses = sizes.n_trials * sizes.n_voxels
+    held = max(decoding, products + 2 * min(responses, mem_mb * 2**18 // 16))
     networks = NETWORKS_MB if has_networks(analysis) else 0
     return LIBRARIES_MB + PICTURES_MB + 4 * held // 2**20 + networks
 
