@@ -11,6 +11,7 @@ DECODERS = MappingProxyType(
         "encoding_inversion": (
             "bids_recon.decoders.encoding_inversion:EncodingInversion"
         ),
+        "gan": "bids_recon.decoders.gan:GAN",
         "gcn": "bids_recon.decoders.gcn:GCN",
         "ridge": "bids_recon.decoders.ridge:Ridge",
         "sgd": "bids_recon.decoders.sgd:SGD",

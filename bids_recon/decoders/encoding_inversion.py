@@ -71,6 +71,7 @@ class EncodingInversion:
     n_folds: int = 5
     n_best: int = 4
     uses_prior: ClassVar[bool] = True
+    reads_beside: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.parts or set(self.parts) - set(PARTS):

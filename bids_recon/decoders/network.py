@@ -91,9 +91,7 @@ class NetworkDecoder(TrainingSettings):
             If there is one trial only, or the loss is not a number.
         """
         Y = Targets.of(Y)
-        folds = inner_folds(groups, self.held_out)
-        every = np.arange(len(Y))
-        train, held_out = folds[0] if folds else (every, every)
+        train, held_out = self._sides(groups)
         if len(train) < 2:
             raise UserError(
                 f"The decoder {self.name} needs at least 2 trials to learn from beside "
@@ -104,7 +102,7 @@ class NetworkDecoder(TrainingSettings):
         self.x_mean_, self.x_scale_ = scales_of(X, train)
         if self.scale == "global":
             self.x_mean_, self.x_scale_ = shared_scale(self.x_mean_, self.x_scale_)
-        self.y_mean_, self.y_scale_ = scales_of(Y, train, shared=True)
+        self.y_mean_, self.y_scale_ = self._scales(Y, train)
         self._prepare(X, Y, train)
         device = self.machine.torch_device
         with seeded(self.seed, device):
@@ -113,12 +111,29 @@ class NetworkDecoder(TrainingSettings):
             X, Y, self.x_mean_, self.x_scale_, self.y_mean_, self.y_scale_, device
         )
         key = self._key(X, Y, train) if self.keep is not None else ""
-        training = Training(self.name, network, batches, self, self.keep, key)
-        trained = training.run(train, held_out)
+        trained = self._training(network, batches, key).run(train, held_out)
         for name, values in trained.state.items():
             setattr(self, f"{PREFIX}{name}_", values)
         self.curve_, self.best_epoch_ = trained.curve, np.array(trained.best)
         return self
+
+    def _sides(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the trials that are learned from, and those that are held out."""
+        every = np.arange(len(groups))
+        if self.held_out is None:
+            return every, every[:0]
+        folds = inner_folds(groups, self.held_out)
+        return folds[0] if folds else (every, every)
+
+    def _scales(self, Y: Targets, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what targets are centred and divided by, both (n_targets,)."""
+        return scales_of(Y, train, shared=True)
+
+    def _training(
+        self, network: "torch.nn.Module", batches: Batches, key: str
+    ) -> Training:
+        """Return what trains the network."""
+        return Training(self.name, network, batches, self, self.keep, key)
 
     def _key(self, X: np.ndarray, Y: Targets, train: np.ndarray) -> str:
         """Return what tells this training from any other."""

@@ -48,8 +48,9 @@ class TrainingSettings:
     patience : int
         Epochs without progress on the held-out training trials, after which training
         stops.
-    held_out : int
-        One in so many groups of training trials is held out.
+    held_out : int or None
+        One in so many groups of training trials is held out. With none, training goes
+        on to the last epoch, whose weights are kept.
     clip : float
         The norm of the gradient, at most.
     seed : int
@@ -65,7 +66,7 @@ class TrainingSettings:
     batch_size: int = 64
     epochs: int = 100
     patience: int = 5
-    held_out: int = 10
+    held_out: int | None = 10
     clip: float = 1.0
     seed: int = 0
 
@@ -82,8 +83,8 @@ class TrainingSettings:
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        if self.held_out < 2:
-            raise ValueError(f"held_out is at least 2, not {self.held_out}")
+        if self.held_out is not None and self.held_out < 2:
+            raise ValueError(f"held_out is null or at least 2, not {self.held_out}")
         if not self.clip > 0:
             raise ValueError(f"clip is above 0, not {self.clip}")
         if self.seed < 0:
@@ -99,7 +100,7 @@ class Trained:
     state : dict of str to array
         The weights of the best epoch.
     curve : array of shape (n_epochs, 2)
-        The mean loss of the batches, and the squared error on what was held out.
+        The mean loss of the batches, and the error on what was held out.
     best : int
         The epoch whose weights were kept, from 1.
     """
@@ -143,14 +144,22 @@ class Training:
 
         self.name, self.network, self.batches = name, network, batches
         self.settings, self.keep, self.key = settings, keep, key
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-        )
-        self.best = _copy(network.state_dict())
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "optimizer": torch.optim.AdamW(
+                network.parameters(),
+                lr=settings.learning_rate,
+                weight_decay=settings.weight_decay,
+            )
+        }
+        self.best = _copy(self.predicting.state_dict())
         self.curve: list[tuple[float, float]] = []
-        self.best_epoch, self.ended = 0, False
+        self.best_epoch, self.ended, self.keeps_last = 0, False, False
+        self.epochs = settings.epochs
+
+    @property
+    def predicting(self) -> "torch.nn.Module":
+        """The part of the network that predicts, whose weights are what is learned."""
+        return self.network
 
     def run(self, train: np.ndarray, held_out: np.ndarray) -> Trained:
         """Train until the error on held-out trials stops falling.
@@ -158,13 +167,15 @@ class Training:
         Parameters
         ----------
         train, held_out : array of int
-            Positions of training trials; no group is on both sides.
+            Positions of training trials; no group is on both sides. With none held
+            out, the last epoch is kept.
 
         Raises
         ------
         UserError
             If the loss is not a number from the first epoch on.
         """
+        self._plan_epochs(train, held_out)
         if self.keep is not None and self.keep.is_file():
             self._take_up()
         kept = said = begun = time.monotonic()
@@ -178,16 +189,25 @@ class Training:
             if now - said > SAY_EVERY and not self.ended:
                 said = now
                 each = (now - begun) / (len(self.curve) - first)
-                left = each * (self.settings.epochs - len(self.curve))
+                left = each * (self.epochs - len(self.curve))
                 logger.info(
                     "%s: epoch %d of %d, at most %.0f s left",
                     self.name,
                     len(self.curve),
-                    self.settings.epochs,
+                    self.epochs,
                     left,
                 )
         state = {name: part.cpu().numpy() for name, part in self.best.items()}
         return Trained(state, np.array(self.curve, dtype=np.float32), self.best_epoch)
+
+    def _plan_epochs(self, train: np.ndarray, held_out: np.ndarray) -> None:  # noqa: ARG002
+        """Say which epoch is kept, and how many there are."""
+        self.keeps_last = len(held_out) == 0
+
+    def _n_batches(self, n_trials: int) -> int:
+        """Return how many batches there are; one of one trial has no variance."""
+        n_batches = -(-n_trials // self.settings.batch_size)
+        return max(1, min(n_batches, n_trials // 2))
 
     def _epoch(self, train: np.ndarray, held_out: np.ndarray) -> None:
         import torch
@@ -195,34 +215,33 @@ class Training:
         number = len(self.curve) + 1
         seeds = np.random.default_rng([self.settings.seed, number])
         order = seeds.permutation(train)
-        n_batches = -(-len(order) // self.settings.batch_size)
-        n_batches = max(1, min(n_batches, len(order) // 2))
         losses = []
         with seeded(int(seeds.integers(2**31)), self.batches.device):
             self.network.train()
-            # Batches of nearly one size: a batch of one trial has no variance.
-            for rows in np.array_split(order, n_batches):
+            # Batches of nearly one size.
+            for rows in np.array_split(order, self._n_batches(len(order))):
                 loss = self._step(np.sort(rows))
                 losses.append(loss)
                 if not np.isfinite(loss):
                     break
             self.network.eval()
-            with torch.inference_mode():
-                error = self._error(held_out) if np.isfinite(losses[-1]) else np.nan
+            error = np.nan
+            if len(held_out) and np.isfinite(losses[-1]):
+                with torch.inference_mode():
+                    error = self._error(held_out)
         self._judge(float(np.mean(losses)), error, number)
 
     def _judge(self, loss: float, error: float, number: int) -> None:
         """Keep the weights if they are the best so far, and say whether to go on."""
-        if not np.isfinite(loss + error):
+        if not (np.isfinite(loss) and (self.keeps_last or np.isfinite(error))):
             self._stop_at_nan(number)
             return
         best = self.curve[self.best_epoch - 1][1] if self.best_epoch else np.inf
         self.curve.append((loss, error))
-        if error < best:
-            self.best, self.best_epoch = _copy(self.network.state_dict()), number
+        if self.keeps_last or error < best:
+            self.best, self.best_epoch = _copy(self.predicting.state_dict()), number
         self.ended = (
-            number >= self.settings.epochs
-            or number - self.best_epoch >= self.settings.patience
+            number >= self.epochs or number - self.best_epoch >= self.settings.patience
         )
 
     def _stop_at_nan(self, number: int) -> None:
@@ -246,13 +265,13 @@ class Training:
         import torch
 
         x, y = self.batches.take(rows)
-        self.optimizer.zero_grad()
+        self.optimizers["optimizer"].zero_grad()
         with mixed_precision(self.batches.device):
             loss = loss_of(self.network, x, y)
         loss.backward()
         parameters = self.network.parameters()
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
-        self.optimizer.step()
+        self.optimizers["optimizer"].step()
         return float(loss.detach())
 
     def _error(self, rows: np.ndarray) -> float:
@@ -266,6 +285,13 @@ class Training:
             total += float(((predicted.float() - y) ** 2).mean(dim=1).sum())
         return total / len(rows)
 
+    def noted(self) -> dict[str, Any]:
+        """Return what else a state between epochs is."""
+        return {}
+
+    def take_note(self, note: dict[str, Any]) -> None:
+        """Take over what ``noted`` returned."""
+
     def _put_down(self) -> None:
         """Keep the state of the training; of one that ended, what came of it."""
         from safetensors.torch import save_file
@@ -274,14 +300,16 @@ class Training:
         if not self.ended:
             network = self.network.state_dict()
             tensors |= {f"network/{name}": part for name, part in network.items()}
-            for number, entry in self.optimizer.state_dict()["state"].items():
-                for name, part in entry.items():
-                    tensors[f"optimizer/{number}/{name}"] = part
+            for kind, optimizer in self.optimizers.items():
+                for number, entry in optimizer.state_dict()["state"].items():
+                    for name, part in entry.items():
+                        tensors[f"{kind}/{number}/{name}"] = part
         note = {
             "key": self.key,
             "curve": self.curve,
             "best": self.best_epoch,
             "ended": self.ended,
+            **self.noted(),
         }
         tensors = {name: part.contiguous().cpu() for name, part in tensors.items()}
         metadata = {"training": json.dumps(note)}
@@ -309,7 +337,9 @@ class Training:
                 self.keep.name,
             )
             return
-        parts: dict[str, dict[str, Any]] = {"best": {}, "network": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Any]] = {
+            kind: {} for kind in ("best", "network", *self.optimizers)
+        }
         for name, tensor in tensors.items():
             kind, _, rest = name.partition("/")
             parts[kind][rest] = tensor
@@ -318,14 +348,19 @@ class Training:
         self.ended = note["ended"]
         if not self.ended:
             self.network.load_state_dict(parts["network"])
-            self._load_optimizer(parts["optimizer"])
+            for kind, optimizer in self.optimizers.items():
+                _load_optimizer(optimizer, parts[kind])
+            self.take_note(note)
 
-    def _load_optimizer(self, parts: dict[str, "torch.Tensor"]) -> None:
-        state = self.optimizer.state_dict()
-        for name, tensor in parts.items():
-            number, _, rest = name.partition("/")
-            state["state"].setdefault(int(number), {})[rest] = tensor
-        self.optimizer.load_state_dict(state)
+
+def _load_optimizer(
+    optimizer: "torch.optim.Optimizer", parts: dict[str, "torch.Tensor"]
+) -> None:
+    state = optimizer.state_dict()
+    for name, tensor in parts.items():
+        number, _, rest = name.partition("/")
+        state["state"].setdefault(int(number), {})[rest] = tensor
+    optimizer.load_state_dict(state)
 
 
 def loss_of(

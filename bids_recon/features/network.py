@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 from zlib import crc32
 
 import numpy as np
 
 from bids_recon.machine import Machine, in_batches
-from bids_recon.networks import ENCODERS
-from bids_recon.registry import load
-from bids_recon.weights import weights_called
+from bids_recon.networks.encoder_names import load_encoder, weights_for
 
 if TYPE_CHECKING:
     import torch
@@ -76,19 +73,7 @@ class Network:
     pretrained: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        own = ":" in self.encoder
-        if not own:
-            load(ENCODERS, "encoder", self.encoder)
-        elif not all(
-            part.isidentifier() for part in self.encoder.replace(":", ".").split(".")
-        ):
-            raise ValueError(
-                f"encoder is a name or module:attribute, not {self.encoder!r}"
-            )
-        if self.weights is None and own:
-            raise ValueError(f"the encoder {self.encoder!r} needs weights: its file")
-        self.weights = self.weights or self.encoder
-        weights_called(self.weights)
+        self.weights = weights_for(self.encoder, self.weights)
         if self.relu not in RELU:
             raise ValueError(f"relu is one of {RELU}, not {self.relu!r}")
         if self.side is not None and not 1 <= self.side <= LARGEST:
@@ -105,13 +90,7 @@ class Network:
 
     def load(self) -> "Encoder":
         """Return the encoder with its weights, on the CPU."""
-        path: Path = self.machine.weights(str(self.weights))
-        if ":" in self.encoder:
-            from bids_recon.networks.own_encoder import own_encoder
-
-            return own_encoder(self.encoder, path)
-        encoder: Encoder = load(ENCODERS, "encoder", self.encoder)(path)
-        return encoder
+        return load_encoder(self.encoder, self.machine.weights(str(self.weights)))
 
     def check(self, spaces: "Sequence[Network]") -> None:
         """Check that the encoder can be loaded and has the layers of some spaces.

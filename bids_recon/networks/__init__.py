@@ -5,6 +5,7 @@ from types import MappingProxyType
 ENCODERS = MappingProxyType(
     {
         "alexnet": "bids_recon.networks.known_encoders:alexnet",
+        "caffenet": "bids_recon.networks.caffenet:caffenet",
         "vgg19": "bids_recon.networks.known_encoders:vgg19",
         "vgg19-caffe": "bids_recon.networks.known_encoders:vgg19_caffe",
         "vgg19-caffe-leaky": "bids_recon.networks.known_encoders:vgg19_caffe_leaky",

@@ -180,14 +180,20 @@ def _uncentred(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _misplaced(recipe: Recipe) -> Iterator[Finding]:
-    """Find features beside others, and graphs, that their decoder cannot use."""
+    """Find features, such beside others, and graphs that a decoder cannot use."""
     for name, step in recipe.decode.items():
         path = ("decode", name, "beside")
-        if step.beside and not uses_prior(step):
+        decoder = load(DECODERS, "decoder", step.decoder.name)
+        if step.beside and not getattr(decoder, "reads_beside", False):
             yield Finding(path, f"the decoder {step.decoder.name!r} reads none")
         for method in step.beside:
             if of_captions(space_class(method)):
                 yield Finding(path, f"{method.name!r} are features of captions")
+        if getattr(decoder, "draws", False) and step.features.name != "pixels":
+            yield Finding(
+                ("decode", name, "features"),
+                f"the decoder {step.decoder.name!r} draws pictures; give it pixels",
+            )
         if step.graph and graph_of(step) is None:
             yield Finding(
                 ("decode", name, "graph"),
@@ -224,14 +230,23 @@ def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:
             groups.setdefault(space.shared, []).append(space)
     for group in groups.values():
         group[0].check(group)
+    for step in steps:
+        decoder = decoder_of(step, machine)
+        if hasattr(decoder, "check"):
+            decoder.check()
 
 
 def weights_of(recipe: Recipe) -> list[str]:
     """Return the names of the pretrained weights that a recipe needs."""
     methods = [space_of(step, Machine()) for step in recipe.decode.values()]
     methods.append(generator_of(recipe, Machine()))
+    methods += [decoder_of(step, Machine()) for step in recipe.decode.values()]
     # Others have weights of another kind, such as those of patch sizes.
-    names = {method.weights for method in methods if hasattr(method, "machine")}
+    names = {
+        getattr(method, "weights", None)
+        for method in methods
+        if hasattr(method, "machine")
+    }
     return sorted(names - {None})
 
 

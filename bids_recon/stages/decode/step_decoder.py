@@ -231,11 +231,9 @@ def predict_to(
     path: Path,
 ) -> None:
     """Write what a decoder predicts, block by block where it can."""
-    if getattr(decoder, "uses_prior", False):
-        np.save(path, decoder.predict(X, n_repeats))
-        return
+    more = {"n_repeats": n_repeats} if getattr(decoder, "uses_prior", False) else {}
     if not getattr(decoder, "streams", False):
-        np.save(path, decoder.predict(X))
+        np.save(path, decoder.predict(X, **more))
         return
     out = new_array(path, (len(X), *shape))
-    decoder.predict(X, out).flush()
+    decoder.predict(X, out=out, **more).flush()
