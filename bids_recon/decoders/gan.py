@@ -185,7 +185,8 @@ class GAN(NetworkDecoder):
         Raises
         ------
         UserError
-            If there are fewer pictures than a batch has, or the loss is not a number.
+            If there are fewer trials with pictures than a batch has, or the loss is
+            not a number.
         """
         self._unseen = None if prior is None else np.asarray(prior.values, np.float32)
         super().fit(X, Y, groups)
@@ -199,12 +200,12 @@ class GAN(NetworkDecoder):
 
     def _prepare(self, X: np.ndarray, Y: Targets, train: np.ndarray) -> None:  # noqa: ARG002
         self._pictures = Y.values, np.unique(Y.rows[train])
-        n_pictures = len(self._pictures[1])
-        if n_pictures < self.batch_size:
+        if len(train) < self.batch_size:
             raise UserError(
                 f"The decoder gan learns from batches of {self.batch_size} pictures, "
-                f"and there are {n_pictures} training pictures beside those that it "
-                f"stops by. Give it a batch_size of at most {n_pictures}, or use ridge."
+                f"one a trial, and there are {len(train)} training trials beside those "
+                f"that it stops by. Give it a batch_size of at most {len(train)}, or "
+                "use ridge."
             )
 
     def _key(self, X: np.ndarray, Y: Targets, train: np.ndarray) -> str:

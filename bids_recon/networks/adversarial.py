@@ -32,7 +32,7 @@ def discriminator_layers(side: int, width: int) -> list[tuple[int, int, int]]:
     """Return channels, kernel and stride of each convolution, by the picture's side.
 
     Above 128 pixels they are as published; up to 128 the first stride is 2. Up to 64
-    the first is left out, and up to 32 the second, too. 5 to 14 places on a side remain
+    the first is left out, and up to 32 the second, too. 4 to 13 places on a side remain
     of a picture from 28 pixels on.
     """
     layers = list(LAYERS)
@@ -169,17 +169,17 @@ def to_size(pictures: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 class Autoencoder(nn.Module):
-    """Three convolutions with a stride of 2, and three that undo them.
+    """Four convolutions with a stride of 2, and four that undo them.
 
     Parameters
     ----------
     width : int
-        Channels after the third, a multiple of 4.
+        Channels after the last two, a multiple of 4.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        widths = (3, width // 4, width // 2, width)
+        widths = (3, width // 4, width // 2, width, width)
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):

@@ -1,0 +1,604 @@
+"""The generator that learns to draw: its networks, its steps, and what comes of it."""
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.nn import functional
+from toys import fill
+
+from bids_recon.datatypes import Prior, Targets
+from bids_recon.decoders import training
+from bids_recon.decoders.adversarial_training import (
+    DRAWN,
+    REAL,
+    AdversarialTraining,
+    Gate,
+    rate_at,
+)
+from bids_recon.decoders.batches import Batches
+from bids_recon.decoders.comparator import Comparator
+from bids_recon.decoders.gan import GAN, stretched
+from bids_recon.decoders.ridge import Ridge
+from bids_recon.decoders.state import restore, state_of
+from bids_recon.errors import UserError
+from bids_recon.evaluation.identification import two_way
+from bids_recon.machine import AbsentWeightsError, Machine
+from bids_recon.networks.adversarial import (
+    Autoencoder,
+    Discriminator,
+    PictureGenerator,
+    discriminator_layers,
+)
+from bids_recon.networks.caffenet import CONVOLUTIONS, caffenet
+from bids_recon.networks.encoders import Encoder
+from bids_recon.plan.methods import whole_recipe
+from bids_recon.recipe import read_recipe
+
+CPU = Machine(device="cpu")
+TINY = {"n_hidden": 8, "width": 8, "batch_size": 6, "epochs": 4, "machine": CPU}
+E2E = read_recipe("shen2019-e2e").decode["pixels"].decoder.options
+
+
+def problem(n_trials=24, n_voxels=10, size=(28, 28), seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_trials, n_voxels)).astype(np.float32)
+    Y = rng.random((n_trials // 2, 3, *size)).astype(np.float32)
+    rows = np.arange(n_trials) // 2
+    return X, Targets(Y, rows), rows
+
+
+def loop(comparator=None, side=28, n_trials=8, **options):
+    """Return a training with its first weights, and some trials."""
+    X, Y, _ = problem(n_trials, size=(side, side))
+    decoder = GAN(**TINY | {"batch_size": 4} | options)
+    decoder.shape_, decoder.x_mean_ = np.array(Y.shape[1:]), np.zeros(10)
+    y_mean, y_scale = decoder._scales(Y, np.arange(n_trials))
+    device = torch.device("cpu")
+    batches = Batches(X, Y, 0 * X[0], 0 * X[0] + 1, y_mean, y_scale, device)
+    with training.seeded(0, device):
+        generator = decoder._network()
+        discriminator = Discriminator(generator.side, decoder.width)
+    return AdversarialTraining(
+        generator,
+        discriminator,
+        comparator,
+        lambda n: torch.empty(0, 3, side, side),
+        batches,
+        decoder,
+    )
+
+
+# Networks
+
+
+def spatial(network, x):
+    """Return the shape that each layer of a network gives."""
+    shapes = []
+    for layer in network.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda _m, _i, out: shapes.append(out.shape))
+    network(x)
+    return [tuple(shape[1:]) for shape in shapes]
+
+
+def test_the_published_layers():
+    # Figures are of discriminator.prototxt and generator.prototxt, written by hand.
+    with torch.device("meta"):
+        discriminator = Discriminator(227)
+        generator = PictureGenerator(9, (248, 248), 227, 248, 4096, 256)
+        told = spatial(discriminator, torch.empty(1, 3, 227, 227))
+        drawn = spatial(generator.layers, torch.empty(1, 9))
+    assert told == [(32, 56, 56), (64, 52, 52), (128, 25, 25), (256, 23, 23),
+                    (256, 11, 11), (256,), (2,)]  # fmt: skip
+    assert drawn == [(4096,), (4096,), (4096,), (256, 8, 8), (512, 8, 8),
+                     (256, 16, 16), (256, 16, 16), (128, 32, 32), (128, 32, 32),
+                     (64, 64, 64), (32, 128, 128), (3, 256, 256)]  # fmt: skip
+    shapes = [tuple(layer.weight.shape) for layer in discriminator.convolutions]
+    assert shapes == [(32, 3, 7, 7), (64, 32, 5, 5), (128, 64, 3, 3), (256, 128, 3, 3),
+                      (256, 256, 3, 3)]  # fmt: skip
+    # 39.3 million values beside 4096 a voxel, and 1.08 million.
+    n_drawn = sum(p.numel() for p in generator.parameters()) - 9 * 4096
+    assert n_drawn == pytest.approx(39.3e6, rel=0.01)
+    n_told = sum(p.numel() for p in discriminator.parameters())
+    assert n_told == pytest.approx(1.08e6, rel=0.01)
+    # Only the linear layers of the generator have biases that learn.
+    biases = [name for name, _ in generator.named_parameters() if "bias" in name]
+    assert biases == [f"layers.defc{n}.bias" for n in (7, 6, 5)]
+
+
+@pytest.mark.parametrize(
+    ("side", "n_layers", "first_stride", "places"),
+    [
+        (28, 3, 2, 5),
+        (32, 3, 2, 6),
+        (33, 4, 1, 5),
+        (64, 4, 1, 13),
+        (65, 5, 2, 4),
+        (128, 5, 2, 12),
+        (129, 5, 4, 5),
+        (256, 5, 4, 13),
+    ],
+)
+def test_smaller_pictures_have_fewer_layers(side, n_layers, first_stride, places):
+    layers = discriminator_layers(side, 64)
+    assert len(layers) == n_layers
+    assert layers[0][2] == first_stride
+    assert layers[-1][0] == 64
+    network = Discriminator(side, 16)
+    assert spatial(network, torch.zeros(1, 3, side, side))[-3][1:] == (places, places)
+
+
+def test_first_weights_have_the_published_spread():
+    torch.manual_seed(0)
+    network = Discriminator(227)
+    fans = {"convolutions.0": 0.1 * (2 / 147) ** 0.5,
+            "convolutions.3": (2 / 1152) ** 0.5,
+            "hidden": 0.1 * (2 / 256) ** 0.5}  # fmt: skip
+    for name, spread in fans.items():
+        layer = network.get_submodule(name)
+        assert layer.weight.std().item() == pytest.approx(spread, rel=0.03)
+        assert not layer.bias.any()
+
+
+def test_targets_are_cut_and_what_is_drawn_is_put_back():
+    network = PictureGenerator(4, (248, 248), 227, 248, 8, 8)
+    pictures = torch.arange(2 * 3 * 248 * 248, dtype=torch.float32)
+    pictures = pictures.view(2, 3, 248, 248)
+    centre = network.cut(network.wanted(pictures.flatten(1)), anywhere=False)
+    assert torch.equal(centre, pictures[:, :, 10:237, 10:237])
+    torch.manual_seed(0)
+    cuts = network.cut(pictures, anywhere=True)
+    # The first value says where a cut began.
+    places = [(int(cut[0, 0, 0]) - n * 3 * 248**2) for n, cut in enumerate(cuts)]
+    assert len(set(places)) == 2
+    assert all(max(divmod(place, 248)) <= 21 for place in places)
+    network.draw = lambda x: centre
+    shown = network(torch.zeros(2, 4)).view(2, 3, 248, 248)
+    assert torch.equal(shown[:, :, 10:237, 10:237], centre)
+    assert torch.equal(
+        shown[:, :, :10, 10:237], centre[:, :, :1].expand(-1, -1, 10, -1)
+    )
+
+
+@pytest.mark.parametrize("size", [(20, 40), (30, 17)])
+def test_pictures_keep_their_size(size):
+    X, Y, groups = problem(size=size)
+    decoder = GAN(**TINY | {"epochs": 1}).fit(X, Y, groups)
+    assert decoder.predict(X[:2]).shape == (2, 3, *size)
+    assert decoder._trained().side == max(*size, 28)
+
+
+def message(*fields):
+    """Return fields (number, bytes or int or list) as protocol buffers have them."""
+    out = b""
+    for number, value in fields:
+        out += integer(number << 3 | (0 if isinstance(value, int) else 2))
+        out += integer(value) if isinstance(value, int) else integer(len(value)) + value
+    return out
+
+
+def integer(value):
+    out = []
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def blob(values, old):
+    data = struct.pack(f"<{values.size}f", *values.ravel())
+    dims = values.shape if values.ndim == 4 else (1, 1, 1, len(values))
+    if old:
+        return message(*enumerate(dims, 1), (5, data))
+    shape = message((1, b"".join(map(integer, values.shape))))
+    return message((7, shape), (5, data))
+
+
+@pytest.fixture(scope="module", params=["old", "new"])
+def caffemodel(request, tmp_path_factory):
+    """A file of Caffe with random weights, and these."""
+    rng, old = np.random.default_rng(0), request.param == "old"
+    parts, weights = [], {}
+    for name, (n_in, n_out, size, _, _, groups) in CONVOLUTIONS.items():
+        shape = (n_out, n_in // groups, size, size)
+        weight = rng.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5
+        bias = rng.standard_normal(n_out)
+        weights[name] = [part.astype(np.float32) for part in (weight, bias)]
+        own = [((6 if old else 7), blob(part, old)) for part in weights[name]]
+        own = message(((4 if old else 1), name.encode()), *own)
+        parts.append(((2 if old else 100), own))
+    path = tmp_path_factory.mktemp("caffe") / "bvlc_reference_caffenet.caffemodel"
+    path.write_bytes(message((1, b"CaffeNet"), *parts))
+    return path, weights
+
+
+def test_caffenet_against_its_layers_by_hand(caffemodel):
+    path, weights = caffemodel
+    pictures = torch.rand(1, 3, 227, 227, generator=torch.manual_seed(1))
+    found = caffenet(path).activations(pictures, ["pool5"])[0]
+    assert found.shape == (1, 256, 6, 6)
+    # Blue, green and red in 0 to 255, less their means.
+    means = torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
+    x = 255 * pictures.flip(1) - means
+    for name, (_, _, _, stride, padding, groups) in CONVOLUTIONS.items():
+        weight, bias = map(torch.from_numpy, weights[name])
+        x = functional.conv2d(x, weight, bias, stride, padding, groups=groups).relu()
+        if name in ("conv1", "conv2", "conv5"):
+            x = functional.max_pool2d(x, 3, 2)
+        if name in ("conv1", "conv2"):
+            squares = functional.pad(x**2, (0, 0, 0, 0, 2, 2))
+            around = sum(squares[:, k : k + x.shape[1]] for k in range(5))
+            x = x / (1 + 1e-4 / 5 * around) ** 0.75
+    torch.testing.assert_close(found, x, rtol=1e-3, atol=1e-3)
+
+
+def test_a_damaged_caffemodel_is_told(caffemodel, tmp_path):
+    whole = caffemodel[0].read_bytes()
+    path = tmp_path / "cut.caffemodel"
+    for part, said in (
+        (whole[: len(whole) // 2], "cannot be read as a caffemodel"),
+        (b"no weights", "cannot be read as a caffemodel"),
+        (b"", "do not fit Sequential"),
+    ):
+        path.write_bytes(part)
+        with pytest.raises(UserError, match=said):
+            caffenet(path)
+
+
+# Steps
+
+
+def test_the_gate_by_hand():
+    gate, seen = Gate(), []
+    for losses in (
+        (0.7, 0.7, 0.7),  # 2: both go on
+        (0.02, 0.02, 1.0),  # 0.04: the discriminator is too good
+        (0.1, 0.1, 1.0),  # 0.2: still
+        (0.4, 0.2, 1.0),  # 0.6: it resumes
+        (5.0, 7.0, 1.0),  # 12: the generator is too good
+        (0.7, 0.7, 0.7),  # 2: as published, it waits
+        (0.02, 0.02, 1.0),  # 0.04: until the discriminator is too good again
+        (1.0, 1.0, 0.0),  # nothing is lost by being told for drawn
+    ):
+        gate.after(*losses)
+        seen.append((gate.discriminator, gate.generator))
+    on = (True, True)
+    assert seen == [on, (False, True), (False, True), on, (True, False), (True, False),
+                    (False, True), (True, False)]  # fmt: skip
+
+
+def test_the_learning_rate_is_halved_at_updates():
+    rates = [rate_at(n, 2e-4, (300, 500)) for n in (1, 299, 300, 499, 500, 900)]
+    assert rates == [2e-4, 2e-4, 1e-4, 1e-4, 5e-5, 5e-5]
+    loop_ = loop(image=1.0, feature=0.0, halved_at=(2,), learning_rate=0.01)
+    for _ in range(2):
+        loop_._step(np.arange(4))
+    assert [o.param_groups[0]["lr"] for o in loop_.optimizers.values()] == [5e-3, 5e-3]
+
+
+def test_losses_are_those_of_caffe():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = torch.nn.Sequential(torch.nn.Conv2d(3, 256, 11, 4), torch.nn.ReLU())
+        layers.append(torch.nn.AdaptiveMaxPool2d(6))
+    encoder = Encoder(layers, (0.4,) * 3, (0.2,) * 3)
+    weights = {key: E2E[key] for key in ("image", "feature", "adversarial")}
+    own = loop(Comparator(encoder, "2"), side=227, **weights)
+    n = 3
+    real, drawn = 255 * torch.rand(2, n, 3, 227, 227, generator=torch.manual_seed(2))
+    # EuclideanLoss is a sum of squares over 2 N; weights are those of the prototxts.
+    units = [
+        layers(((p + torch.tensor([123.0, 117, 104]).view(3, 1, 1)) / 255 - 0.4) / 0.2)
+        for p in (drawn, real)
+    ]
+    assert units[0].shape[1:] == (256, 6, 6)
+    image = 2e-6 * ((drawn - real) ** 2).sum() / (2 * n)
+    feature = 0.01 * ((units[0] - units[1]) ** 2).sum() / (2 * n)
+    found = own._losses(drawn, real)
+    assert found.item() == pytest.approx((image + feature).item(), rel=1e-4)
+    # SoftmaxWithLoss is the mean over pictures; real is class 0.
+    own.discriminator.eval()
+    for label in (REAL, DRAWN):
+        odds = own.discriminator(drawn).double()
+        chosen = odds[:, label] - torch.log(torch.exp(odds).sum(dim=1))
+        expected = -chosen.mean().item()
+        assert own._entropy(drawn, label).item() == pytest.approx(expected, rel=1e-5)
+    assert weights["adversarial"] == 100
+
+
+def test_one_step_by_hand():
+    own = loop(image=0.5, feature=0.0, adversarial=2.0, weight_decay=3.0)
+    twin = loop(image=0.5, feature=0.0, adversarial=2.0)
+    rows, rate = np.arange(4), own.settings.learning_rate
+    x, y = own.batches.take(rows)
+    with training.seeded(5, torch.device("cpu")):
+        lost = own._step(rows)
+    with training.seeded(5, torch.device("cpu")):
+        real, drawn = y.view(4, 3, 28, 28), twin.generator.draw(x)
+        labels = torch.zeros(4, dtype=torch.long)
+        told = functional.cross_entropy(twin.discriminator(real), labels)
+        drawn_ = functional.cross_entropy(
+            twin.discriminator(drawn.detach()), labels + 1
+        )
+        (100 * (told + drawn_)).backward()
+        # Adam's first step is the sign of the gradient, of which the decay is part.
+        before = list(twin.discriminator.parameters())
+        for old, new in zip(before, own.discriminator.parameters(), strict=True):
+            gradient = old.grad + 3.0 * old
+            step = rate * gradient / (gradient.abs() + 1e-8)
+            torch.testing.assert_close(new, old - step, rtol=1e-4, atol=1e-7)
+        twin.discriminator.load_state_dict(own.discriminator.state_dict())
+        fooled = functional.cross_entropy(twin.discriminator(drawn), labels)
+        loss = 0.5 * ((drawn - real) ** 2).mean() + 2.0 * fooled
+        twin.generator.zero_grad()
+        loss.backward()
+    assert lost == pytest.approx(loss.item(), rel=1e-5)
+    for old, new in zip(
+        twin.generator.parameters(), own.generator.parameters(), strict=True
+    ):
+        step = rate * old.grad / (old.grad.abs() + 1e-8)
+        torch.testing.assert_close(new, old - step, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_that_pauses_does_not_change_and_gradients_are_clipped():
+    own = loop(feature=0.0, clip=1e-3)
+    own.gate = Gate(discriminator=False, generator=True)
+    before = [p.clone() for p in own.discriminator.parameters()]
+    own._step(np.arange(4))
+    assert all(map(torch.equal, before, own.discriminator.parameters()))
+    norm = sum(float((p.grad**2).sum()) for p in own.generator.parameters()) ** 0.5
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+    before = [p.clone() for p in own.generator.parameters()]
+    own.gate = Gate(discriminator=True, generator=False)
+    own._step(np.arange(4))
+    assert all(map(torch.equal, before, own.generator.parameters()))
+    assert own.updates == {"optimizer": 1, "adversary": 1}
+
+
+# The decoder
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_training_that_was_killed_ends_with_the_same_bytes(
+    tmp_path, monkeypatch, after
+):
+    monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
+    X, Y, groups = problem()
+    expected = state_of(GAN(**TINY).fit(X, Y, groups))
+    decoder, epoch = GAN(**TINY), AdversarialTraining._epoch
+    decoder.keep = tmp_path / "training.safetensors"
+
+    def ended(self, *arguments):
+        if len(self.curve) == after:
+            raise KeyboardInterrupt
+        return epoch(self, *arguments)
+
+    monkeypatch.setattr(AdversarialTraining, "_epoch", ended)
+    with pytest.raises(KeyboardInterrupt):
+        decoder.fit(X, Y, groups)
+    monkeypatch.setattr(AdversarialTraining, "_epoch", epoch)
+    again = GAN(**TINY)
+    again.keep = decoder.keep
+    found = state_of(again.fit(X, Y, groups))
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        assert found[name].tobytes() == values.tobytes(), name
+
+
+def test_what_is_saved_is_what_predicts():
+    X, Y, groups = problem()
+    decoder = GAN(**TINY).fit(X, Y, groups)
+    state = state_of(decoder)
+    names = {name for name in state if not name.startswith("network.")}
+    assert names == {"shape", "x_mean", "x_scale", "y_mean", "y_scale", "curve",
+                     "best_epoch"}  # fmt: skip
+    weights = {name.removeprefix("network.") for name in state if "network." in name}
+    assert weights == set(decoder._trained().state_dict())
+    again = restore(GAN(**TINY), state)
+    np.testing.assert_array_equal(again.predict(X), decoder.predict(X))
+
+
+def test_averages_are_scaled_by_the_root_of_their_number():
+    X, Y, groups = problem()
+    decoder = GAN(**TINY).fit(X, Y, groups)
+    X = X[:3]
+    counts = np.array([1.0, 4.0, 9.0])
+    further = decoder.x_mean_ + np.array([[1], [2], [3]]) * (X - decoder.x_mean_)
+    scaled = decoder.predict(X, n_repeats=counts)
+    np.testing.assert_allclose(scaled, decoder.predict(further), rtol=1e-4, atol=1e-4)
+    plain = replace(decoder, test_scale=1)
+    restore(plain, state_of(decoder))
+    np.testing.assert_array_equal(
+        plain.predict(X, n_repeats=counts), decoder.predict(X)
+    )
+
+
+def test_contrast_is_stretched_by_hand():
+    picture = np.arange(101, dtype=np.float32).reshape(1, 1, 101) / 50 - 0.3
+    found = stretched(picture, 10.0)
+    # Five values at each end are clipped: from -0.2 to 1.6.
+    expected = np.clip((picture + 0.2) / 1.8, 0, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    flat = np.full((3, 2, 2), 1.5)
+    assert (stretched(flat, 0.04) == 1).all()
+
+
+def test_the_epoch_is_chosen_by_the_losses_that_count():
+    comparator = Comparator(
+        Encoder(fill(Autoencoder(8)).eval(), (0.5,) * 3, (0.5,) * 3), "encoder"
+    )
+    own = loop(comparator, image=0.0, feature=2.0)
+    own.generator.eval()
+    x, y = own.batches.take(np.arange(8))
+    with torch.inference_mode():
+        units = [
+            comparator(own.settings.seen(part))
+            for part in (own.generator.draw(x), y.view(8, 3, 28, 28))
+        ]
+        expected = 2.0 * ((units[0] - units[1]) ** 2).mean().item()
+        assert own._error(np.arange(8)) == pytest.approx(expected, rel=1e-5)
+    # The adversarial loss is another's from epoch to epoch, so that the last is kept.
+    X, Y, groups = problem()
+    options = {"image": 0.0, "feature": 0.0, "patience": 1, "epochs": 3}
+    assert GAN(**TINY | options).fit(X, Y, groups).best_epoch_ == 3
+
+
+def test_published_steps_are_whole_epochs_on_all_trials():
+    X, Y, groups = problem()
+    decoder = GAN(**TINY | {"steps": 9, "held_out": None}).fit(X, Y, groups)
+    # 24 trials are four batches an epoch.
+    assert decoder.best_epoch_ == len(decoder.curve_) == 3
+    np.testing.assert_allclose(decoder.x_mean_, X.mean(axis=0), atol=1e-6)
+
+
+def test_pictures_that_were_never_shown_count_as_real():
+    X, Y, groups = problem()
+    more = np.random.default_rng(5).random((7, 3, 28, 28)).astype(np.float32)
+
+    def fitted(pictures, **options):
+        prior = Prior(pictures, np.empty((24, 0)), np.empty((len(pictures), 0)))
+        return GAN(**tiny | options).fit(X, Y, groups, prior).predict(X)
+
+    tiny = TINY | {"epochs": 1}
+    without = GAN(**tiny).fit(X, Y, groups).predict(X)
+    np.testing.assert_array_equal(fitted(more[:0]), without)
+    assert not np.array_equal(fitted(more), without)
+    # The discriminator gets them, and so does the comparator.
+    for weights in ({"feature": 0.0}, {"adversarial": 0.0}):
+        assert not np.array_equal(fitted(more, **weights), fitted(more[:0], **weights))
+
+
+def test_a_pretrained_comparator(toy_weights):
+    X, Y, groups = problem(size=(32, 32))
+    machine = Machine(device="cpu", weights_dir=toy_weights)
+    options = TINY | {"machine": machine, "layer": "fire3", "epochs": 1}
+    decoder = GAN(**options, comparator="squeezenet1-1")
+    decoder.check()
+    found = decoder.fit(X, Y, groups).predict(X)
+    assert np.isfinite(found).all()
+    assert "squeezenet1-1" in machine.used
+    other = GAN(**options | {"layer": "fire4"}, comparator="squeezenet1-1")
+    assert not np.array_equal(other.fit(X, Y, groups).predict(X), found)
+    with pytest.raises(UserError, match="has no layer 'fire99'.*It has conv1, fire2"):
+        GAN(**options | {"layer": "fire99"}, comparator="squeezenet1-1").check()
+
+
+# What it learns
+
+
+def digits(side=32, n_train=600, n_test=50, n_repeats=8, noise=3.0, seed=0):
+    """Return responses of Gaussian receptive fields to digits, and the digits.
+
+    Single trials in training, means over repeats in test.
+    """
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(load_digits().images.astype(np.float32) / 16)
+    chosen = images[rng.permutation(len(images))[: n_train + n_test], None]
+    pictures = functional.interpolate(chosen, size=(side, side), mode="bilinear")
+    pictures = pictures.numpy()
+    centres, widths = rng.uniform(0, side, (300, 2)), rng.uniform(1.5, 4, 300)
+    places = np.arange(side) + 0.5
+    across, down = (
+        np.exp(-((places - centres[:, axis, None]) ** 2) / (2 * widths[:, None] ** 2))
+        for axis in (1, 0)
+    )
+    drive = np.einsum("vi,vj,nij->nv", down, across, pictures[:, 0])
+    drive /= drive[:n_train].std(axis=0)
+    X = drive[:n_train] + noise * rng.standard_normal((n_train, 300))
+    repeats = noise * rng.standard_normal((n_repeats, n_test, 300))
+    X_test = drive[n_train:] + repeats.mean(axis=0)
+    pictures = np.repeat(pictures, 3, axis=1)
+    train, test = pictures[:n_train], pictures[n_train:]
+    return X.astype(np.float32), train, X_test.astype(np.float32), test
+
+
+def alike(seen, drawn):
+    """Return the mean correlation of pixels, and two-way identification."""
+    n = len(seen)
+    both = [part.reshape(n, -1) for part in (seen, drawn)]
+    similarity = np.corrcoef(*both)[n:, :n]
+    return np.diag(similarity).mean(), two_way(similarity).mean()
+
+
+def test_digits_are_drawn_at_least_as_well_as_by_ridge_and_collapse_without_pixels():
+    X, Y, X_test, seen = digits()
+    every = np.arange(len(X))
+    ridge = alike(seen, Ridge().fit(X, Y.reshape(len(Y), -1), every).predict(X_test))
+    found = []
+    for image in (0.154587, 0.0):
+        decoder = GAN(
+            learning_rate=4e-3,
+            epochs=15,
+            held_out=None,
+            n_hidden=256,
+            width=16,
+            image=image,
+            feature=251.0,
+            adversarial=25.0,
+            machine=CPU,
+        )
+        found.append(alike(seen, decoder.fit(X, Y, every).predict(X_test)))
+    full, without = found
+    assert 0.95 < ridge[1] < 1
+    assert full[1] >= ridge[1]
+    assert full[0] > 0.8
+    assert without[0] < 0.5
+    assert without[1] < ridge[1] - 0.05
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"comparator": "own:encoder"}, "say which one of 'own:encoder'"),
+        ({"comparator": "own:encoder", "layer": "a"}, "needs weights: its file"),
+        ({"comparator": "vgg19"}, "say which one of 'vgg19'"),
+        ({"weights": "vgg19"}, "a self-trained comparator has no weights"),
+        ({"side": 27}, "28 to 256 pixels, not 27"),
+        ({"width": 12}, "width is a multiple of 8"),
+        ({"image": 0, "feature": 0, "adversarial": 0}, "one of them above"),
+        ({"image": float("nan")}, "at least 0"),
+        ({"stretch": 100.0}, "stretch is null or 0 to 100"),
+        ({"steps": 0}, "steps is at least 1"),
+        ({"held_out": 1}, "held_out is null or at least 2"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        GAN(**options)
+
+
+def test_a_comparator_without_weights_is_told(tmp_path):
+    machine = Machine(device="cpu", weights_dir=tmp_path)
+    with pytest.raises(AbsentWeightsError, match="weights fetch caffenet"):
+        GAN(comparator="caffenet", machine=machine).check()
+    # What is not compared need not be there.
+    GAN(comparator="caffenet", feature=0.0, machine=machine).check()
+
+
+def test_fewer_pictures_than_a_batch_are_told():
+    X, Y, groups = problem()
+    with pytest.raises(UserError, match="batches of 64 pictures.*there are 20 train"):
+        GAN(**TINY | {"batch_size": 64}).fit(X, Y, groups)
+
+
+def test_a_loss_that_is_no_number_is_told():
+    X, Y, groups = problem()
+    with pytest.raises(UserError, match="gan: the loss was not a number in the first"):
+        GAN(**TINY | {"image": 1e38}).fit(X, Y, groups)
+
+
+def test_other_features_than_pixels_are_refused(tmp_path):
+    path = tmp_path / "own.yml"
+    path.write_text(
+        "name: own\ndecode:\n  edges: {features: {}, decoder: gan}\n"
+        "generate: {name: inverse, features: edges}\n"
+    )
+    with pytest.raises(UserError, match="draws pictures; give it pixels"):
+        whole_recipe(str(path))
