@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from seen_digits import DRAWING, alike, digits
 from torch.nn import functional
 from toys import fill
 
@@ -25,7 +25,6 @@ from bids_recon.decoders.gan import GAN, stretched
 from bids_recon.decoders.ridge import Ridge
 from bids_recon.decoders.state import restore, state_of
 from bids_recon.errors import UserError
-from bids_recon.evaluation.identification import two_way
 from bids_recon.machine import AbsentWeightsError, Machine
 from bids_recon.networks.adversarial import (
     Autoencoder,
@@ -483,65 +482,21 @@ def test_a_pretrained_comparator(toy_weights):
     assert "squeezenet1-1" in machine.used
     other = GAN(**options | {"layer": "fire4"}, comparator="squeezenet1-1")
     assert not np.array_equal(other.fit(X, Y, groups).predict(X), found)
-    with pytest.raises(UserError, match="has no layer 'fire99'.*It has conv1, fire2"):
+    with pytest.raises(UserError, match=r"has no layer 'fire99'.*It has conv1, fire2"):
         GAN(**options | {"layer": "fire99"}, comparator="squeezenet1-1").check()
 
 
 # What it learns
 
 
-def digits(side=32, n_train=600, n_test=50, n_repeats=8, noise=3.0, seed=0):
-    """Return responses of Gaussian receptive fields to digits, and the digits.
-
-    Single trials in training, means over repeats in test.
-    """
-    rng = np.random.default_rng(seed)
-    images = torch.from_numpy(load_digits().images.astype(np.float32) / 16)
-    chosen = images[rng.permutation(len(images))[: n_train + n_test], None]
-    pictures = functional.interpolate(chosen, size=(side, side), mode="bilinear")
-    pictures = pictures.numpy()
-    centres, widths = rng.uniform(0, side, (300, 2)), rng.uniform(1.5, 4, 300)
-    places = np.arange(side) + 0.5
-    across, down = (
-        np.exp(-((places - centres[:, axis, None]) ** 2) / (2 * widths[:, None] ** 2))
-        for axis in (1, 0)
-    )
-    drive = np.einsum("vi,vj,nij->nv", down, across, pictures[:, 0])
-    drive /= drive[:n_train].std(axis=0)
-    X = drive[:n_train] + noise * rng.standard_normal((n_train, 300))
-    repeats = noise * rng.standard_normal((n_repeats, n_test, 300))
-    X_test = drive[n_train:] + repeats.mean(axis=0)
-    pictures = np.repeat(pictures, 3, axis=1)
-    train, test = pictures[:n_train], pictures[n_train:]
-    return X.astype(np.float32), train, X_test.astype(np.float32), test
-
-
-def alike(seen, drawn):
-    """Return the mean correlation of pixels, and two-way identification."""
-    n = len(seen)
-    both = [part.reshape(n, -1) for part in (seen, drawn)]
-    similarity = np.corrcoef(*both)[n:, :n]
-    return np.diag(similarity).mean(), two_way(similarity).mean()
-
-
 def test_digits_are_drawn_at_least_as_well_as_by_ridge_and_collapse_without_pixels():
-    X, Y, X_test, seen = digits()
+    X, Y, X_test, seen, _ = digits()
     every = np.arange(len(X))
     ridge = alike(seen, Ridge().fit(X, Y.reshape(len(Y), -1), every).predict(X_test))
     found = []
-    for image in (0.154587, 0.0):
-        decoder = GAN(
-            learning_rate=4e-3,
-            epochs=15,
-            held_out=None,
-            n_hidden=256,
-            width=16,
-            image=image,
-            feature=251.0,
-            adversarial=25.0,
-            machine=CPU,
-        )
-        found.append(alike(seen, decoder.fit(X, Y, every).predict(X_test)))
+    for image in (DRAWING["image"], 0.0):
+        decoder = GAN(**DRAWING | {"image": image}, machine=CPU).fit(X, Y, every)
+        found.append(alike(seen, decoder.predict(X_test)))
     full, without = found
     assert 0.95 < ridge[1] < 1
     assert full[1] >= ridge[1]
@@ -584,7 +539,7 @@ def test_a_comparator_without_weights_is_told(tmp_path):
 
 def test_fewer_pictures_than_a_batch_are_told():
     X, Y, groups = problem()
-    with pytest.raises(UserError, match="batches of 64 pictures.*there are 20 train"):
+    with pytest.raises(UserError, match=r"batches of 64 pictures.*there are 20 train"):
         GAN(**TINY | {"batch_size": 64}).fit(X, Y, groups)
 
 
