@@ -86,9 +86,11 @@ def spatial(network, x):
 
 def test_the_published_layers():
     # Figures are of discriminator.prototxt and generator.prototxt, written by hand.
+    decoder = GAN(**E2E)
+    decoder.shape_, decoder.x_mean_ = np.array((3, 248, 248)), np.zeros(9)
     with torch.device("meta"):
-        discriminator = Discriminator(227)
-        generator = PictureGenerator(9, (248, 248), 227, 248, 4096, 256)
+        generator = decoder._network()
+        discriminator = Discriminator(generator.side, decoder.width)
         told = spatial(discriminator, torch.empty(1, 3, 227, 227))
         drawn = spatial(generator.layers, torch.empty(1, 9))
     assert told == [(32, 56, 56), (64, 52, 52), (128, 25, 25), (256, 23, 23),
@@ -99,6 +101,7 @@ def test_the_published_layers():
     shapes = [tuple(layer.weight.shape) for layer in discriminator.convolutions]
     assert shapes == [(32, 3, 7, 7), (64, 32, 5, 5), (128, 64, 3, 3), (256, 128, 3, 3),
                       (256, 256, 3, 3)]  # fmt: skip
+    assert (generator.side, generator.whole) == (227, 248)
     # 39.3 million values beside 4096 a voxel, and 1.08 million.
     n_drawn = sum(p.numel() for p in generator.parameters()) - 9 * 4096
     assert n_drawn == pytest.approx(39.3e6, rel=0.01)

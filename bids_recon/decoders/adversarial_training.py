@@ -74,8 +74,8 @@ class AdversarialTraining(Training):
     comparator : Comparator or None
         What learns nothing.
     further : callable
-        (n, generator of random numbers) to real pictures that were never shown,
-        (m, 3, side, side).
+        A number n to so many pictures that were never shown, (n, 3, side, side); none
+        where there are none.
     batches, settings, keep, key
         As of ``Training``; targets are pixels in 0 to 255 less the mean colour.
     """

@@ -210,7 +210,8 @@ def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:
         If the device is not there, or weights are not: names, sizes, licences and the
         command that fetches them.
     """
-    names = {name for recipe in recipes for name in weights_of(recipe)}
+    learns = settings.model_from is None
+    names = {name for recipe in recipes for name in weights_of(recipe, learns)}
     machine = machine_of(settings)
     elsewhere = settings.cluster or settings.array_script
     if (names or settings.device not in ("auto", "cpu")) and not elsewhere:
@@ -232,15 +233,19 @@ def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:
         group[0].check(group)
     for step in steps:
         decoder = decoder_of(step, machine)
-        if hasattr(decoder, "check"):
+        if learns and hasattr(decoder, "check"):
             decoder.check()
 
 
-def weights_of(recipe: Recipe) -> list[str]:
-    """Return the names of the pretrained weights that a recipe needs."""
+def weights_of(recipe: Recipe, learns: bool = True) -> list[str]:
+    """Return the names of the pretrained weights that a recipe needs.
+
+    Those of a network that decoders learn by are not needed where nothing is learned.
+    """
     methods = [space_of(step, Machine()) for step in recipe.decode.values()]
     methods.append(generator_of(recipe, Machine()))
-    methods += [decoder_of(step, Machine()) for step in recipe.decode.values()]
+    if learns:
+        methods += [decoder_of(step, Machine()) for step in recipe.decode.values()]
     # Others have weights of another kind, such as those of patch sizes.
     names = {
         getattr(method, "weights", None)
