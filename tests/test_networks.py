@@ -480,7 +480,7 @@ def test_one_trial_is_told():
         (ClusterAttentionDecoder, {"clusters_of": "atlas"}, "clusters_of is one of"),
         (GCN, {"learning_rate": 0.0}, "learning_rate is above 0"),
         (GCN, {"scale": "run"}, "scale is one of"),
-        (GCN, {"held_out": 1}, "held_out is at least 2"),
+        (GCN, {"held_out": 1}, "held_out is null or at least 2"),
     ],
 )
 def test_options_out_of_range_are_refused(kind, options, said):
