@@ -29,7 +29,12 @@ from bids_recon.stages.decode.maps import map_paths
 from bids_recon.stages.decode.stage import decoder_path
 from bids_recon.stages.generate.stage import listing, recon_files
 from bids_recon.stages.report.posterior_intervals import draw_posterior, posterior_steps
-from bids_recon.stages.responses import Variant, load_responses, response_files
+from bids_recon.stages.responses import (
+    Variant,
+    load_responses,
+    read_trials,
+    response_files,
+)
 from bids_recon.stages.rois import load_mask, reference_path
 
 Figures = dict[str, Callable[[Path], None]]
@@ -197,28 +202,39 @@ def _quality(plan: Plan, analysis: Analysis) -> pd.DataFrame:
     """Correlate response patterns of trials with one picture, and with others."""
     variant = Variant.of(plan, analysis.recipe)
     union = np.logical_or.reduce([load_mask(plan, roi) for roi in analysis.roi_sets])
-    values, stimuli, runs, deviations = [], [], [], {}
+    used, shown, names = [], [], []
     for run in plan.runs:
-        part = load_responses(plan, run, variant)
-        inside = union[np.load(response_files(plan, run, variant).mask)]
-        rows = (part.trials["role"] == "trial").to_numpy()
-        if not rows.any():
-            continue
-        X = np.asarray(part.values)[rows][:, inside]
-        deviations[run.run.name] = float(np.median(X.std(axis=0)))
-        values.append(X - X.mean(axis=0))
-        stimuli += part.trials.loc[rows, "stimulus"].tolist()
-        runs += [run.run.name] * int(rows.sum())
-    X = np.concatenate(values)
+        trials = read_trials(plan, run, variant)
+        rows = np.flatnonzero(trials["role"] == "trial")
+        if len(rows):
+            shown += trials["stimulus"].iloc[rows].tolist()
+            used.append((run, rows, np.load(response_files(plan, run, variant).mask)))
+            names += [run.run.name] * len(rows)
+    # Drawn first, so that no more than one run and what is kept of all are held.
     rng = np.random.default_rng(0)
-    if X.shape[1] > LARGEST_PATTERN:
-        X = X[:, np.sort(rng.choice(X.shape[1], LARGEST_PATTERN, replace=False))]
-    keep = np.arange(len(X))
-    if len(X) > LARGEST_PATTERN:
-        keep = np.sort(rng.choice(len(X), LARGEST_PATTERN, replace=False))
+    voxels = _some(int(union[used[0][2]].sum()), rng)
+    kept = _some(len(names), rng)
+    values, deviations, first = [], {}, 0
+    for run, rows, mask in used:
+        part = load_responses(plan, run, variant)
+        X = np.asarray(part.values)[rows][:, union[mask]]
+        deviations[run.run.name] = float(np.median(X.std(axis=0)))
+        own = kept[(kept >= first) & (kept < first + len(rows))] - first
+        values.append((X - X.mean(axis=0))[np.ix_(own, voxels)])
+        first += len(rows)
     return _pattern_correlations(
-        X[keep], np.array(stimuli)[keep], np.array(runs)[keep], deviations
+        np.concatenate(values),
+        np.array(shown)[kept],
+        np.array(names)[kept],
+        deviations,
     )
+
+
+def _some(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which of n are looked at, ascending; all where there are not too many."""
+    if n <= LARGEST_PATTERN:
+        return np.arange(n)
+    return np.sort(rng.choice(n, LARGEST_PATTERN, replace=False))
 
 
 def _pattern_correlations(
