@@ -356,7 +356,8 @@ def write_run_files(
     output_dir, logs = settings.output_dir, settings.output_dir / "logs"
     text, bibtex = citations({key for recipe in recipes for key in recipe.cite})
     with locked([output_dir / ".bids-recon.lock"]):
-        for folder in (output_dir, logs, settings.work):
+        shared = (settings.work / "pictures", settings.work / "features")
+        for folder in (output_dir, logs, settings.work, *shared):
             remove_old_parts(folder)
         # The description comes first: by it the folder is ours.
         write_descriptions(output_dir, dataset.links, dataset.description)

@@ -328,7 +328,10 @@ def draw(rows: list[tuple[Size, dict[str, object]]], path: Path) -> None:
             ]
             axis.loglog(*zip(*own, strict=True), "o-", label=f"{recipe}, {voxels}")
         axis.set(xlabel="trials", ylabel=label)
+        axis.tick_params(which="minor", labelbottom=False)
     axes[0].legend(title="recipe, voxels")
+    # Memory does not span decades.
+    axes[1].set(yscale="linear", ylim=(0, None))
     figure.savefig(path, dpi=120)
 
 
