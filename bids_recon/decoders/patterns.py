@@ -7,7 +7,7 @@ from bids_recon.datatypes import row_blocks
 MOST_TARGETS = 1024
 """Evenly spaced targets that maps are of, at most."""
 
-BLOCK = 2**23
+BLOCK = 2**22
 """Responses that are worked on at once."""
 
 
