@@ -20,6 +20,7 @@ from bids_recon.evaluation import metrics
 from bids_recon.evaluation.chance import of_pairs
 from bids_recon.evaluation.judge import Judge, PictureFiles, Prepared
 from bids_recon.evaluation.profiles import MetricSpec, Step
+from bids_recon.evaluation.spurious import Decodings, nearest_training, zero_shot
 from bids_recon.features.components import principal_components
 from bids_recon.features.eigenimage import Eigenimage
 
@@ -135,6 +136,20 @@ def test_metrics_in_blocks_are_those_of_all_pictures_at_once(
     np.testing.assert_array_equal(found, metrics.mse(seen[own], whole))
     similar = metrics.correlation_matrix(seen, Prepared(judge, made, spec, size))
     np.testing.assert_array_equal(similar, metrics.correlation_matrix(seen, whole))
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4, 100])
+def test_ranks_among_training_pictures_in_blocks(at_a_time, monkeypatch):
+    rng = np.random.default_rng(0)
+    decoded, true, training = (rng.random((n, 6)) for n in (9, 9, 30))
+    fold = Decodings(decoded, true, training, np.arange(9), np.repeat("a", 9))
+    monkeypatch.setattr("bids_recon.evaluation.spurious.AT_A_TIME", at_a_time)
+    to_training = np.corrcoef(decoded, training)[:9, 9:]
+    to_true = np.corrcoef(decoded, true)[np.arange(9), np.arange(9, 18)]
+    expected = 1 + (to_training > to_true[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(zero_shot(fold), expected)
+    nearest = 1 - np.corrcoef(true, training)[:9, 9:].max(axis=1)
+    np.testing.assert_allclose(nearest_training(fold), nearest)
 
 
 MEASURED = """

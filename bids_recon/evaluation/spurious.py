@@ -20,6 +20,9 @@ MIN_PICTURES = 20
 N_CLUSTERS = 10
 N_PERMUTATIONS = 1000
 RANKS = (1, 10, 50)
+AT_A_TIME = 256
+"""Decoded features that are compared with those of all training pictures."""
+
 SIGNIFICANT = 0.01
 """Above this p, pictures of one category count as not told apart."""
 
@@ -76,11 +79,14 @@ def zero_shot(fold: Decodings) -> np.ndarray:
 
     By correlation with the decoded feature; 1 is the best, and ties share their mean.
     """
-    to_training = correlation_matrix(fold.training, fold.decoded)
-    to_true = pixel_correlation(fold.true, fold.decoded)[:, None]
-    tied = np.isclose(to_training, to_true, rtol=0, atol=1e-9)
-    better = (to_training > to_true) & ~tied
-    return 1 + better.sum(axis=1) + 0.5 * tied.sum(axis=1)
+    ranks = []
+    for part in _parts(len(fold.decoded)):
+        to_training = correlation_matrix(fold.training, fold.decoded[part])
+        to_true = pixel_correlation(fold.true[part], fold.decoded[part])[:, None]
+        tied = np.isclose(to_training, to_true, rtol=0, atol=1e-9)
+        better = (to_training > to_true) & ~tied
+        ranks.append(1 + better.sum(axis=1) + 0.5 * tied.sum(axis=1))
+    return np.concatenate(ranks)
 
 
 def nearest_training(fold: Decodings) -> np.ndarray:
@@ -88,7 +94,16 @@ def nearest_training(fold: Decodings) -> np.ndarray:
 
     One minus the correlation of their features.
     """
-    return 1 - correlation_matrix(fold.training, fold.true).max(axis=1)
+    nearest = [
+        correlation_matrix(fold.training, fold.true[part]).max(axis=1)
+        for part in _parts(len(fold.true))
+    ]
+    return 1 - np.concatenate(nearest)
+
+
+def _parts(n: int) -> list[slice]:
+    """Return which of n are compared with all training pictures at a time."""
+    return [slice(start, start + AT_A_TIME) for start in range(0, n, AT_A_TIME)]
 
 
 def effective_dimension(features: np.ndarray) -> float:
