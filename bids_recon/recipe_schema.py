@@ -163,12 +163,21 @@ def unfolded(decode: Any, where: str) -> Any:
     return steps
 
 
+def _one_option(each: Mapping[str, Any]) -> Mapping[str, Any]:
+    if len(each) != 1:
+        raise ValueError(
+            "expected one option with its values, such as layer: [fc6, fc7], found "
+            f"{', '.join(each) or 'none'}"
+        )
+    return each
+
+
 class EachFile(Table):
     """``each`` of a feature space in ``decode`` of a recipe's file."""
 
     each: Annotated[
         dict[Text, Annotated[Labels, Field(min_length=1)]],
-        Field(min_length=1, max_length=1),
+        AfterValidator(_one_option),
     ]
 
 

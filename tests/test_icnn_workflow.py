@@ -2,13 +2,17 @@
 
 import re
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from bids_recon.plan.methods import feeds_of
+from bids_recon.errors import UserError
+from bids_recon.machine import Machine
+from bids_recon.plan.methods import feeds_of, space_of, whole_recipe
 from bids_recon.recipe import steps_called
 from bids_recon.recipe_file import read_recipe, recipe_names
 
@@ -54,25 +58,20 @@ def test_each_writes_a_step_for_each_value(tmp_path):
 @pytest.mark.parametrize(
     ("each", "said"),
     [
-        ("{}", "each"),
-        ("{layer: []}", "each, layer"),
-        ("{layer: [fc8], relu: [pre, post]}", "each"),
-        ("[fc8]", "each"),
-        ("{layers: [fc8]}", "layers"),
+        ("{}", "vgg19, each: expected one option with its values"),
+        ("{layer: []}", "vgg19, each: layer: expected 1 or more entries"),
+        ("{layer: [fc8], relu: [pre]}", "vgg19, each: .* such as .* found layer, relu"),
+        ("[fc8]", "vgg19, each: expected a mapping, found a list of 1"),
+        ("{layers: [fc8]}", "vgg19.fc8: features: there is no setting 'layers'"),
         ("{layer: [fc8, FC8]}", "differ in upper and lower case only"),
-        ("{layer: [a/b]}", "expected a name of at most 60 letters"),
+        ("{layer: [a/b]}", "vgg19.a/b: expected a name of at most 60 letters"),
     ],
 )
-def test_each_that_cannot_be_is_told_with_its_place(run, tmp_path, each, said):
+def test_each_that_cannot_be_is_told_with_its_place(tmp_path, each, said):
     path = tmp_path / "wrong.yml"
     path.write_text(MIXED.replace("{layer: [conv1_1, fc8]}", each))
-    status, told = run(
-        *(tmp_path, tmp_path / "out", "participant", "--recipe", path), "--roi", "V1"
-    )
-    assert status == 2
-    assert said in told
-    assert "decode" in told
-    assert "Traceback" not in told
+    with pytest.raises(UserError, match=rf"wrong.yml, decode: .*{said}"):
+        whole_recipe(str(path))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -231,3 +230,25 @@ def test_missing_weights_are_told(run, small_dataset, own_recipe, tmp_path):
     status, told = refused(run, small_dataset, "shen2019-dgn", tmp_path)
     assert status != 0
     assert "dgn-fc7" in told or "vgg19-caffe" in told
+
+
+def test_the_encoder_of_the_page_is_as_the_page_says(tmp_path, monkeypatch):
+    page = Path(__file__).parents[1] / "docs" / "deep-image-reconstruction.md"
+    text = page.read_text(encoding="utf-8")
+    network, weights = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    (recipe,) = re.findall(r"^```yaml\n(name: my-icnn\n.*?)^```", text, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_networks.py").write_text(network)
+    exec(compile(weights, page.name, "exec"), {})
+    (tmp_path / "my-icnn.yml").write_text(recipe)
+    steps = whole_recipe("my-icnn.yml").decode
+    assert list(steps) == ["mine.first", "mine.second"]
+    pictures = np.random.default_rng(0).random((2, 3, 64, 64), dtype=np.float32)
+    shapes = [
+        space_of(step, Machine()).encode(pictures).shape for step in steps.values()
+    ]
+    assert shapes == [(2, 8, 32, 32), (2, 16, 16, 16)]
+    for own in re.findall(r"^```yaml\n(name: .*?)^```", text, re.M | re.S):
+        (tmp_path / "own.yml").write_text(own)
+        assert whole_recipe("own.yml").name in own
