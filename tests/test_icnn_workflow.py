@@ -147,7 +147,7 @@ def own_recipe(tmp_path, monkeypatch):
     weights = tmp_path / "own.safetensors"
     save_file(state, weights)
 
-    def write(weights=weights, units=400, steps=30):
+    def write(weights=weights, units=400, steps=60):
         path = tmp_path / "own-network.yml"
         path.write_text(RECIPE.format(weights=weights, units=units, steps=steps))
         return path
@@ -178,7 +178,7 @@ def test_from_start_to_page_and_on_after_a_kill(
     assert table.loc["two_way_identification", "value"] > 0.7
     (loss,) = out.rglob("*desc-ownNetwork_loss.tsv")
     curves = pd.read_csv(loss, sep="\t").groupby("image")["loss"]
-    assert curves.size().eq(30).all()
+    assert curves.size().eq(60).all()
     assert (curves.last() < curves.first()).all()
     page = next(out.glob("sub-*.html")).read_text()
     assert page.count("own-network") > 1
