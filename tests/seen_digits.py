@@ -11,15 +11,15 @@ N_UNSEEN = 400
 
 DRAWING = {
     "learning_rate": 4e-3,
-    "epochs": 15,
+    "epochs": 20,
     "held_out": None,
     "n_hidden": 256,
     "width": 16,
     "image": 0.154587,
-    "feature": 251.0,
+    "feature": 50.0,
     "adversarial": 25.0,
 }
-"""Options of the generator; weights are 1, 0.1 and 0.01 for pixels in -1 to 1."""
+"""Options of the generator; weights are 1, 0.02 and 0.01 for pixels in -1 to 1."""
 
 
 def digits(side=32, n_train=600, n_test=50, n_repeats=8, noise=3.0, seed=0):
