@@ -30,7 +30,7 @@ from bids_recon.machine import AbsentWeightsError, Machine
 from bids_recon.networks.adversarial import Autoencoder, Discriminator
 from bids_recon.networks.encoders import IMAGENET, Encoder
 from bids_recon.plan.methods import whole_recipe
-from bids_recon.plan.recipes import read_recipe
+from bids_recon.recipe_file import read_recipe
 
 CPU = Machine(device="cpu")
 TINY = {"n_hidden": 8, "width": 8, "batch_size": 6, "epochs": 4, "machine": CPU}

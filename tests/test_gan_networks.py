@@ -15,7 +15,7 @@ from bids_recon.networks.adversarial import (
     discriminator_layers,
 )
 from bids_recon.networks.caffenet import CONVOLUTIONS, caffenet
-from bids_recon.plan.recipes import read_recipe
+from bids_recon.recipe_file import read_recipe
 
 E2E = read_recipe("shen2019-e2e").decode["pixels"].decoder.options
 
