@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import LinAlgError
 from sklearn.linear_model import Ridge as ScikitRidge
 
 from bids_recon.datatypes import Targets
@@ -17,6 +18,11 @@ from bids_recon.machine import Machine
 
 EXACT = Algebra(Machine(), 0)
 SIDES = pytest.mark.parametrize("n_voxels", [70, 13], ids=["dual", "primal"])
+
+
+def large(machine, _, **how):
+    """Take a toy for a large problem."""
+    return Algebra(machine, LARGE, **how)
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +175,7 @@ def test_left_out_trials_are_predicted_as_by_the_small_form(problem, n_voxels):
 def test_blocks_of_any_size_give_equal_results(problem, n_voxels, share, monkeypatch):
     path, Y, X_test = problem
     X, X_test = mapped(path, n_voxels), X_test[:, :n_voxels]
-    monkeypatch.setattr(ridge, "Algebra", lambda machine, _: Algebra(machine, LARGE))
+    monkeypatch.setattr(ridge, "Algebra", large)
     machine = Machine(device="cpu")
     whole = Ridge(machine=machine).fit(X, Y, Y.rows)
     expected = whole.predict(X_test)
@@ -186,10 +192,37 @@ def test_a_penalty_that_single_precision_cannot_tell_is_not_chosen(
 ):
     path, Y, _ = problem
     X = np.repeat(mapped(path, 13)[:, :1] * 1e6, 13, axis=1)
-    monkeypatch.setattr(ridge, "Algebra", lambda machine, _: Algebra(machine, LARGE))
+    monkeypatch.setattr(ridge, "Algebra", large)
     machine = Machine(device="cpu")
     chosen = Ridge(alphas=(1e-9, 1e9, 1e13), machine=machine).fit(X, Y, Y.rows)
     assert chosen.alphas_.min() >= 1e9
     fixed = Ridge(alpha=1e-9, machine=machine).fit(X, Y, Y.rows)
     with pytest.raises(UserError, match="a penalty of 1e-09 cannot be told from none"):
         fixed.predict(X[:3])
+
+
+def test_the_least_penalty_follows_from_the_largest_eigenvalue():
+    rng = np.random.default_rng(0)
+    half = (rng.standard_normal((23, 40)) * np.arange(1, 41)).astype(np.float32)
+    matrix = half @ half.T
+    form = BlockTridiagonal(packed(matrix))
+    expected = 8 * np.finfo(np.float32).eps * np.linalg.eigvalsh(matrix)[-1]
+    assert 0.9 * expected < form.least < 1.01 * expected
+    with pytest.raises(LinAlgError, match="is least"):
+        form.solve(np.ones((23, 1), np.float32), 0.5 * expected)
+
+
+@pytest.mark.parametrize("alpha", [0.1, "global", "per-target"])
+def test_penalties_that_single_precision_cannot_tell_are_solved_in_double(
+    problem, monkeypatch, alpha
+):
+    path, Y, X_test = problem
+    X = mapped(path, 13) * np.float32(1e4)
+    how = {"alpha": alpha, "alphas": (0.1, 1.0)}
+    small = Ridge(**how, machine=Machine(device="cpu")).fit(X, Y, Y.rows)
+    monkeypatch.setattr(ridge, "Algebra", large)
+    own = Ridge(**how, machine=Machine(device="cpu")).fit(X, Y, Y.rows)
+    assert own.equations.algebra.dtype == np.float64
+    np.testing.assert_array_equal(own.alphas_, small.alphas_)
+    test = X_test[:, :13] * np.float32(1e4)
+    np.testing.assert_allclose(own.predict(test), small.predict(test), rtol=1e-4)

@@ -100,7 +100,9 @@ def test_the_same_numbers_on_torch(problem, n_voxels, monkeypatch):
     X, X_test = X[:, :n_voxels], X_test[:, :n_voxels]
     here = Ridge(coefficients=True).fit(X, Y, Y.rows)
     predicted = Ridge().fit(X, Y, Y.rows).predict(X_test)
-    monkeypatch.setattr(ridge, "Algebra", lambda machine, _: OnTorch(machine, LARGE))
+    monkeypatch.setattr(
+        ridge, "Algebra", lambda machine, _, **how: OnTorch(machine, LARGE, **how)
+    )
     there = Ridge(coefficients=True).fit(X, Y, Y.rows)
     np.testing.assert_array_equal(here.alphas_, there.alphas_)
     np.testing.assert_allclose(here.coef_, there.coef_, atol=2e-5)
@@ -111,7 +113,9 @@ def test_the_same_numbers_on_torch(problem, n_voxels, monkeypatch):
 def test_single_precision_of_large_problems_is_close(problem, monkeypatch):
     X, Y, X_test = problem
     exact = ScikitRidge(alpha=10.0).fit(X, np.asarray(Y).reshape(30, -1))
-    monkeypatch.setattr(ridge, "Algebra", lambda machine, _: Algebra(machine, LARGE))
+    monkeypatch.setattr(
+        ridge, "Algebra", lambda machine, _, **how: Algebra(machine, LARGE, **how)
+    )
     own = Ridge(alpha=10.0, machine=Machine(device="cpu")).fit(X, Y, Y.rows)
     assert own.equations.algebra.dtype == np.float32
     expected = exact.predict(X_test)

@@ -22,8 +22,8 @@ LARGE = 1e11
 class Algebra:
     """Small problems in double precision with numpy; of large ones, products in single.
 
-    Sums over voxels and factors are in double precision always. torch is loaded for
-    large problems only.
+    Sums over voxels and factors are in double precision, but for those of
+    ``LargeEquations``. torch is loaded for large problems only.
 
     Parameters
     ----------
@@ -31,12 +31,16 @@ class Algebra:
         Where large problems are computed.
     n_operations : float
         How much there is to do.
+    precise : bool
+        Whether large problems are computed in double precision, too.
     """
 
-    def __init__(self, machine: Machine, n_operations: float) -> None:
+    def __init__(
+        self, machine: Machine, n_operations: float, precise: bool = False
+    ) -> None:
         self.machine = machine
         self.small = n_operations < LARGE
-        self.dtype = np.float64 if self.small else np.float32
+        self.dtype = np.float64 if self.small or precise else np.float32
 
     @cached_property
     def device(self) -> "torch.device | None":

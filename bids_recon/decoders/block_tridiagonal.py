@@ -6,13 +6,19 @@ consists of matrix products.
 """
 
 import numpy as np
-from scipy.linalg import cholesky, get_lapack_funcs
+from scipy.linalg import LinAlgError, cholesky, get_lapack_funcs
 
 WIDTH = 192
 """Rows of the blocks beside the diagonal."""
 
 ROWS = 8 * WIDTH
 """Rows that are kept in one array."""
+
+ROUNDINGS = 8
+"""How many times the rounding of the largest eigenvalue a penalty must be."""
+
+POWERS = 20
+"""By which the largest eigenvalue is found to a few percent."""
 
 
 class Symmetric:
@@ -104,6 +110,33 @@ class BlockTridiagonal:
             self.diagonal.append(self._entries(start, start, WIDTH).copy())
             if start + WIDTH < self.n:
                 self._reduce(start)
+        self.least = ROUNDINGS * float(np.finfo(self.dtype).eps) * self._largest()
+        """The smallest penalty that the precision tells from none."""
+
+    def _largest(self) -> float:
+        """Return about the largest eigenvalue, by powers of T."""
+        vector = np.random.default_rng(0).standard_normal((self.n, 1))
+        vector = vector.astype(self.dtype)
+        norm = float(np.linalg.norm(vector))
+        for _ in range(POWERS):
+            if not norm:
+                break
+            vector = self._product(vector / norm)
+            norm = float(np.linalg.norm(vector))
+        return norm
+
+    def _product(self, values: np.ndarray) -> np.ndarray:
+        """Return T B for B (n, k)."""
+        result = np.empty_like(values)
+        for number, block in enumerate(self.diagonal):
+            own = slice(number * WIDTH, number * WIDTH + len(block))
+            result[own] = block @ values[own]
+        for number, beside in enumerate(self.beside):
+            own = slice(number * WIDTH, number * WIDTH + beside.shape[1])
+            below = slice((number + 1) * WIDTH, (number + 1) * WIDTH + len(beside))
+            result[below] += beside @ values[own]
+            result[own] += beside.T @ values[below]
+        return result
 
     def _entries(self, row: int, column: int, width: int) -> np.ndarray:
         """Return at most ``width`` rows and columns that begin somewhere."""
@@ -184,6 +217,8 @@ class BlockTridiagonal:
         LinAlgError
             If the penalty is too small to tell the matrix from one without an inverse.
         """
+        if alpha < self.least:
+            raise LinAlgError(f"a penalty of {alpha:g}, where {self.least:g} is least")
         result = np.empty_like(values)
         lower: list[np.ndarray] = []
         for number, block in enumerate(self.diagonal):

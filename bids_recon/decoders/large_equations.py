@@ -78,6 +78,10 @@ class LargeEquations:
     def _form(self) -> BlockTridiagonal:
         return BlockTridiagonal(self._matrix.copy())
 
+    def tells(self, alpha: float) -> bool:
+        """Tell whether a penalty can be told from none in the precision there is."""
+        return alpha >= self._form.least
+
     def _left(self, X: np.ndarray) -> np.ndarray:
         """Return what predicts trials from a solution, (n_voxels or n_trials, n)."""
         if not self.dual:

@@ -100,6 +100,9 @@ class Ridge:
         self.shape_ = Y.shape[1:]
         self._solve(X)
         self.alphas_ = self._choose(groups)
+        if self._is_beyond_single_precision():
+            self._solve(X, precise=True)
+            self.alphas_ = self._choose(groups)
         if self.keeps_data and not self.coefficients:
             self.X_, self.targets_, self.rows_ = X, Y.values, Y.rows
         if self.coefficients:
@@ -111,15 +114,22 @@ class Ridge:
         """Solve again what was solved for training data that were kept."""
         self._Y = Targets(self.targets_, self.rows_)
         self._solve(self.X_)
+        if self._is_beyond_single_precision():
+            self._solve(self.X_, precise=True)
         if isinstance(self.alpha, str) and isinstance(self.equations, NormalEquations):
             # As where the penalty was chosen: by eigenvectors.
             _ = self.equations.basis
 
-    def _solve(self, X: np.ndarray) -> None:
+    def _is_beyond_single_precision(self) -> bool:
+        """Tell whether the smallest penalty would be taken for none."""
+        large = isinstance(self.equations, LargeEquations)
+        return large and not self.equations.tells(self.alphas_.min())
+
+    def _solve(self, X: np.ndarray, precise: bool = False) -> None:
         """Set up the equations for X, or take over those that are there."""
         fewer = min(X.shape)
         n_operations = 2.0 * len(X) * fewer * (self._Y.n_targets + fewer)
-        algebra = Algebra(self.machine, n_operations)
+        algebra = Algebra(self.machine, n_operations, precise=precise)
         few = not isinstance(self.alpha, str) or self.n_folds in range(FEW + 1)
         exact = self.alpha == 0 or not few
         alone = algebra.small or algebra.device is not None or exact
@@ -129,6 +139,7 @@ class Ridge:
             isinstance(before, kind)
             and before.X is X
             and before.intercept == self.intercept
+            and (kind is NormalEquations or before.algebra.dtype == algebra.dtype)
         ):
             self.equations = kind(X, algebra, self.intercept)
         self.equations.algebra = algebra

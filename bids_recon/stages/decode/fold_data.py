@@ -151,6 +151,7 @@ def _read(
         return Responses(np.empty((len(trials), 0)), trials, np.empty((0, 3)), "")
     variant = Variant.of(plan, recipe)
     values, start = room.array((len(trials), int(union.sum()))), 0
+    xyz = np.empty((0, 3))
     for run in plan.runs:
         part = load_responses(plan, run, variant)
         own_mask = np.load(response_files(plan, run, variant).mask)
@@ -160,8 +161,8 @@ def _read(
         part = part.where(rows).within(union[own_mask])
         part = _padded(part, own_mask[union], run) if plan.applies else part
         fresh(values)[start : start + len(rows)] = part.values
-        start += len(rows)
-    return Responses(values, trials, part.xyz, plan.space)
+        start, xyz = start + len(rows), part.xyz
+    return Responses(values, trials, xyz, plan.space)
 
 
 def _padded(responses: Responses, there: np.ndarray, run: RunPlan) -> Responses:
