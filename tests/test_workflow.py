@@ -567,7 +567,7 @@ def test_imagery_is_estimated_and_left_for_later(dataset, tmp_path, run):
     assert set(pd.read_csv(path, sep="\t")["run"]) == {2}
 
 
-def test_regions_that_know_categories_only_are_told(tmp_path, run):
+def test_regions_that_know_categories_only_are_told(tmp_path, run, monkeypatch):
     # Ventral voxels of the simulation are driven by the category of a digit alone,
     # those of V1 by its pixels.
     experiment = Experiment(n_participants=1, n_pictures=120, n_repeats=2, noise=0.3)
@@ -603,6 +603,12 @@ def test_regions_that_know_categories_only_are_told(tmp_path, run):
     assert np.nanmedian(percent[seeing]) > np.nanmedian(percent) + 20
     page = (tmp_path / "out" / "sub-01.html").read_text()
     assert "desc-ceiling_responses.svg" in page
+    # The same from a few voxels at a time.
+    monkeypatch.setattr("bids_recon.stages.ceiling.VALUES_AT_ONCE", 5_000)
+    words = (tmp_path / "dataset", tmp_path / "blocks", "participant")
+    assert run(*words, "--stages", "responses", "--roi", "V1")[0] == 0
+    again = tmp_path / "blocks" / ceiling.relative_to(tmp_path / "out")
+    np.testing.assert_array_equal(nib.load(again).get_fdata(), percent)
 
 
 def test_clusters_are_held_out(small_dataset, tmp_path, run):

@@ -9,13 +9,15 @@ from bids_recon.dataset.checksums import checksums
 from bids_recon.dataset.derivatives import output_path
 from bids_recon.dataset.images import open_image, volumes_image
 from bids_recon.dataset.sidecar import Record, Sidecar, sidecar_path
+from bids_recon.datatypes import fresh
 from bids_recon.engine import Result
 from bids_recon.evaluation.ceiling import noise_ceiling
 from bids_recon.files import write_whole
 from bids_recon.plan.plan import Plan
 from bids_recon.stages.responses import Variant, load_responses, response_files
 
-VOXELS_AT_ONCE = 5_000
+VALUES_AT_ONCE = 2**24
+"""Responses whose ceilings are found at once; several times their size is needed."""
 
 
 def ceiling_path(plan: Plan, variant: Variant, stat: str = "noiseceiling") -> Path:
@@ -90,11 +92,12 @@ def _ceilings(
     )
     columns = [np.flatnonzero(common[mask]) for mask in masks]
     percent, ncsnr = np.zeros((2, int(common.sum())), dtype=np.float32)
-    for start in range(0, len(percent), VOXELS_AT_ONCE):
-        block = slice(start, start + VOXELS_AT_ONCE)
+    n_voxels = max(1, VALUES_AT_ONCE // len(trials))
+    for start in range(0, len(percent), n_voxels):
+        block = slice(start, start + n_voxels)
         X = np.concatenate(
             [
-                part.values[np.ix_(row, column[block])]
+                fresh(part.values)[np.ix_(row, column[block])]
                 for part, row, column in zip(parts, rows, columns, strict=True)
             ]
         )
