@@ -1,7 +1,6 @@
 """How well responses could be predicted at most, from how they repeat."""
 
 import numpy as np
-import pandas as pd
 
 
 def noise_ceiling(
@@ -34,18 +33,27 @@ def noise_ceiling(
     ----------
     Allen et al. (2022), Nature Neuroscience 25, 116-126.
     """
-    counts = pd.Series(stimuli).value_counts()
+    _, picture, counts = np.unique(stimuli, return_inverse=True, return_counts=True)
     if counts.max() < 2:
         return None
     Z = X.astype(np.float64)
-    for session in np.unique(sessions):
-        rows = sessions == session
-        deviation = Z[rows].std(axis=0)
+    _, session = np.unique(sessions, return_inverse=True)
+    for number in range(session.max() + 1):
+        rows = np.flatnonzero(session == number)
+        part = Z[rows]
+        deviation = part.std(axis=0)
         deviation = np.where(deviation > 0, deviation, 1.0)
-        Z[rows] = (Z[rows] - Z[rows].mean(axis=0)) / deviation
-    repeated = np.isin(stimuli, counts.index[counts > 1])
-    noise = pd.DataFrame(Z[repeated]).groupby(stimuli[repeated]).var(ddof=1).mean()
-    noise = np.clip(noise.to_numpy(), 1e-12, None)
+        Z[rows] = (part - part.mean(axis=0)) / deviation
+    # Trials of a picture one after another, so that their sums are of neighbours.
+    rows = np.argsort(picture, kind="stable")
+    rows = rows[counts[picture[rows]] > 1]
+    n = counts[counts > 1][:, None]
+    starts = np.cumsum(n) - n[:, 0]
+    Z = Z[rows]
+    sums = np.add.reduceat(Z, starts)
+    squares = np.add.reduceat(np.square(Z, out=Z), starts)
+    noise = ((squares - sums**2 / n) / (n - 1)).mean(axis=0)
+    noise = np.clip(noise, 1e-12, None)
     signal = np.clip(1 - noise, 0, None)
     squared = signal / noise
     return np.sqrt(squared), 100 * squared / (squared + (1 / counts).mean())
