@@ -4,6 +4,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -102,6 +103,103 @@ def test_what_was_begun_goes_on(kept, machine):
     with pytest.raises(EndedError):
         kept("abcdef", ending)
     assert kept("abcdef", Latent(machine=machine)) == [2]
+
+
+@pytest.fixture
+def layers(machine):
+    """Two layers of one encoder, which are computed at once."""
+    return tuple(
+        Network(layer, "squeezenet1-1", side=32, machine=machine)
+        for layer in ("conv1", "fire2")
+    )
+
+
+def stopped(layer, before):
+    """Return a layer that sees one picture at a time, and calls ``before`` each."""
+
+    def batches_of(spaces, pictures):
+        for row in range(len(pictures)):
+            before(row)
+            own = Network.batches_of(spaces, pictures[row : row + 1])
+            for _, found in own:
+                yield slice(row, row + 1), found
+
+    kind = type("Network", (Network,), {"batches_of": staticmethod(batches_of)})
+    return kind(layer.layer, layer.encoder, side=layer.side, machine=layer.machine)
+
+
+def ending(layers, number):
+    """Return the first of some layers, and all, of which that many rows are made."""
+
+    def before(row):
+        if row == number:
+            raise EndedError
+
+    first = stopped(layers[0], before)
+    return first, (first, *layers[1:])
+
+
+def test_groups_that_overlap_each_go_on_where_they_were(kept, layers):
+    one, other = layers
+    with pytest.raises(EndedError):
+        kept("abcdef", *ending(layers, 4))
+    with pytest.raises(EndedError):
+        kept("abcdef", *ending([other], 1))
+    assert kept("abcdef", one, layers) == [2]
+    assert kept("abcdef", other, layers) == []
+
+
+def test_a_file_that_was_finished_alone_is_left_as_it_is(kept, layers):
+    one, other = layers
+    with pytest.raises(EndedError):
+        kept("abcdef", *ending(layers, 4))
+    assert kept("abcdef", other) == [2]
+    assert kept("abcdef", one, layers) == [2]
+    assert kept("abcdef", other, layers) == []
+
+
+def test_a_file_whose_note_was_lost_is_begun_anew(kept, layers, tmp_path):
+    one, other = layers
+    with pytest.raises(EndedError):
+        kept("abcdef", *ending(layers, 4))
+    for note in (tmp_path / "kept").glob("unfinished-*.json"):
+        note.unlink()
+        break
+    assert kept("abcdef", one, layers) == [6]
+    assert kept("abcdef", other, layers) == []
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_jobs_whose_groups_overlap_wait_for_each_other(kept, layers, shared):
+    # The second job begins in the midst of the first, which goes on as soon as the
+    # second waits or has ended.
+    waits, second = threading.Event(), []
+
+    class Heard(logging.Handler):
+        def emit(self, record):
+            if "Another run is at work" in record.getMessage():
+                waits.set()
+
+    def run():
+        try:
+            kept("abcd", layers[shared])
+        finally:
+            waits.set()
+
+    def before(row):
+        if row == 2 and not second:
+            second.append(threading.Thread(target=run))
+            second[0].start()
+            waits.wait()
+
+    heard = Heard()
+    logging.getLogger("bids_recon").addHandler(heard)
+    first = stopped(layers[1 - shared], before)
+    kept("abcd", first, (first, layers[shared]))
+    second[0].join()
+    logging.getLogger("bids_recon").removeHandler(heard)
+    for layer in layers:
+        kept("abcd", layer, layers)
 
 
 @pytest.fixture(scope="module")

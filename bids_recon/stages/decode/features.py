@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -121,8 +120,8 @@ class Gallery:
         if is_as_noted(target):
             return np.load(target, mmap_mode="r")
         spaces = {self._target(own, keys): own for own in self._group(space)}
-        # Other jobs may want the same features at once.
-        with locked([min(spaces).with_suffix(".lock")]):
+        # Other jobs may want the same features at once, or some of them.
+        with locked([path.with_suffix(".lock") for path in spaces]):
             left = {path: own for path, own in spaces.items() if not is_as_noted(path)}
             if left:
                 encode_to(left, items, keys)
@@ -154,7 +153,8 @@ def encode_to(
 ) -> None:
     """Write the features of all items, some at a time; one that was killed goes on.
 
-    Those that lie there already, of another participant, are copied.
+    Those that lie there already, of another participant, are copied. Nobody else may
+    write to any of the paths meanwhile.
 
     Parameters
     ----------
@@ -166,65 +166,94 @@ def encode_to(
     keys : sequence of str
         What tells each item from others.
     """
-    paths = list(spaces)
+    paths, n = list(spaces), len(keys)
     paths[0].parent.mkdir(parents=True, exist_ok=True)
-    parts = [path.with_name(f"unfinished-{path.name}") for path in paths]
-    note, names = parts[0].with_suffix(".json"), [path.name for path in paths]
-    noted = _noted(note, names) if all(part.is_file() for part in parts) else None
-    if noted is None:
-        noted = {"Files": names, "Left": _copied(paths, parts, keys), "Done": 0}
-    left, first = np.array(noted["Left"], dtype=int), noted["Done"]
-    some, n = left[first:], len(keys)
-    logger.info("features %s: %d of %d to compute", paths[0].stem, len(some), n)
-    tell = teller(f"features {paths[0].stem}", n, n - len(some))
-    chosen = items[some] if isinstance(items, Pictures) else [items[r] for r in some]
-    for rows, found in _batches(list(spaces.values()), chosen) if len(some) else ():
-        for part, values in zip(parts, found, strict=True):
-            if part.is_file():
-                out = np.lib.format.open_memmap(part, "r+")
-            else:
-                out = new_array(part, (len(keys), *values.shape[1:]))
-            out[some[rows]] = values
-            out.flush()
-        noted["Done"] = first + rows.stop
-        write_text(note, json.dumps(noted))
-        tell(n - len(left) + noted["Done"])
-    for part, path in zip(parts, paths, strict=True):
-        write_text(path.with_suffix(".json"), json.dumps(list(keys)))
-        part.replace(path)
-    note.unlink(missing_ok=True)
-
-
-def _copied(
-    paths: Sequence[Path], parts: Sequence[Path], keys: Sequence[str]
-) -> list[int]:
-    """Begin new files with rows that other files have; return which rows are left."""
+    parts = [_Part(path) for path in paths]
+    # What one of the files lacks is computed for all of them.
+    left = sorted(set().union(*(part.begin(keys) for part in parts)))
+    logger.info("features %s: %d of %d to compute", paths[0].stem, len(left), n)
+    tell = teller(f"features {paths[0].stem}", n, n - len(left))
+    if left:
+        of_pictures = isinstance(items, Pictures)
+        chosen = items[np.array(left)] if of_pictures else [items[r] for r in left]
+        for rows, found in _batches(list(spaces.values()), chosen):
+            for part, values in zip(parts, found, strict=True):
+                part.write(np.array(left[rows]), values, n)
+                part.note(left[rows.stop :])
+            tell(n - len(left) + rows.stop)
     for part in parts:
-        part.unlink(missing_ok=True)
-    left = np.ones(len(keys), dtype=bool)
-    kind = paths[0].stem.rpartition("-")[0]
-    for index in sorted(paths[0].parent.glob(f"{kind}-*.json")):
-        end = index.stem.rpartition("-")[2]
-        others = [
-            path.with_name(f"{path.stem.rpartition('-')[0]}-{end}.npy")
-            for path in paths
-        ]
-        place = {key: row for row, key in enumerate(json.loads(index.read_text()))}
-        rows = np.flatnonzero([key in place for key in keys] & left)
-        if not len(rows) or not all(map(is_as_noted, others)):
-            continue
-        known = np.array([place[keys[row]] for row in rows])
-        for other, part in zip(others, parts, strict=True):
+        part.finish(keys)
+
+
+class _Part:
+    """A file of features that is not finished, and a note of the rows it lacks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values = path.with_name(f"unfinished-{path.name}")
+        self.left = self.values.with_suffix(".json")
+
+    def begin(self, keys: Sequence[str]) -> list[int]:
+        """Go on, or begin with rows that other files have; return which are left."""
+        left = self._noted()
+        if left is None:
+            # A note is never beside values of which it does not speak.
+            self.left.unlink(missing_ok=True)
+            self.values.unlink(missing_ok=True)
+            left = self._copied(keys)
+        self.is_new = not self.values.is_file()
+        return left
+
+    def write(self, rows: np.ndarray, values: np.ndarray, n: int) -> None:
+        """Write some rows of n."""
+        if self.is_new:
+            out = new_array(self.values, (n, *values.shape[1:]))
+            self.is_new = False
+        else:
+            out = np.lib.format.open_memmap(self.values, "r+")
+        out[rows] = values
+        out.flush()
+
+    def note(self, left: Sequence[int]) -> None:
+        """Note which rows are left."""
+        write_text(self.left, json.dumps({"Left": list(left)}))
+
+    def finish(self, keys: Sequence[str]) -> None:
+        """Give the file its name."""
+        write_text(self.path.with_suffix(".json"), json.dumps(list(keys)))
+        self.values.replace(self.path)
+        self.left.unlink(missing_ok=True)
+
+    def _noted(self) -> list[int] | None:
+        """Return which rows are left; ``None`` where it is not said."""
+        if not self.values.is_file():
+            return None
+        try:
+            return json.loads(self.left.read_text(encoding="utf-8"))["Left"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _copied(self, keys: Sequence[str]) -> list[int]:
+        """Begin with rows that other files have; return which are left."""
+        left = np.ones(len(keys), dtype=bool)
+        kind = self.path.stem.rpartition("-")[0]
+        for index in sorted(self.path.parent.glob(f"{kind}-*.json")):
+            other = index.with_suffix(".npy")
+            place = {key: row for row, key in enumerate(json.loads(index.read_text()))}
+            rows = np.flatnonzero([key in place for key in keys] & left)
+            if not len(rows) or not is_as_noted(other):
+                continue
+            known = np.array([place[keys[row]] for row in rows])
             values = np.load(other, mmap_mode="r")
-            if not part.is_file():
-                new_array(part, (len(keys), *values.shape[1:]))
+            if not self.values.is_file():
+                new_array(self.values, (len(keys), *values.shape[1:]))
             for start in range(0, len(rows), COPIED):
                 some = slice(start, start + COPIED)
-                out = np.lib.format.open_memmap(part, "r+")
+                out = np.lib.format.open_memmap(self.values, "r+")
                 out[rows[some]] = fresh(values)[known[some]]
                 out.flush()
-        left[rows] = False
-    return np.flatnonzero(left).tolist()
+            left[rows] = False
+        return np.flatnonzero(left).tolist()
 
 
 def _batches(
@@ -235,15 +264,6 @@ def _batches(
         return
     for rows, values in spaces[0].batches(items):
         yield rows, (values,)
-
-
-def _noted(note: Path, names: list[str]) -> dict[str, Any] | None:
-    """Return how far unfinished files are; ``None`` where it is not said."""
-    try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
-        return noted if noted["Files"] == names and "Left" in noted else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def teller(what: str, n: int, done: int = 0) -> Callable[[int], None]:
