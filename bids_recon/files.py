@@ -242,21 +242,76 @@ def note_checksum(path: Path) -> None:
 def is_as_noted(path: Path) -> bool:
     """Tell whether a kept file is there, and is what was kept."""
     try:
-        stamp = path.stat()
         noted = _noted(path).read_text(encoding="utf-8")
+        return sha256_once(path) == noted
     except (OSError, UnicodeDecodeError):
         return False
-    return _sha256_now(path, stamp.st_size, stamp.st_mtime_ns) == noted
 
 
 def _noted(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
+def sha256_once(path: Path) -> str:
+    """Return the SHA-256 of a file, computed once for each change of it."""
+    stamp = path.stat()
+    return _sha256_now(path, stamp.st_size, stamp.st_mtime_ns)
+
+
 @cache
 def _sha256_now(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
-    """Return the SHA-256 of a file, computed once for each change of it."""
     return sha256_of(path)
+
+
+class Remembered:
+    """What was computed of files, remembered by their size and time of change.
+
+    Parameters
+    ----------
+    path : Path or None
+        Where it is remembered between runs; ``None`` where nothing may be written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        try:
+            known = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        except (OSError, ValueError, RecursionError):
+            known = {}
+        self._known = known if isinstance(known, dict) else {}
+
+    def of(
+        self, files: Mapping[str, Path], compute: Callable[[Path], str], what: str = ""
+    ) -> dict[str, str]:
+        """Return name -> what is computed, for name -> path.
+
+        Parameters
+        ----------
+        files : mapping of str to Path
+            The files.
+        compute : callable
+            Computes it of one file.
+        what : str
+            What tells it from other things that are remembered of the same files.
+
+        Raises
+        ------
+        UserError
+            If one is no plain file.
+        """
+        result, changed = {}, False
+        for name, path in files.items():
+            stat = check_regular(path)
+            stamp = [stat.st_size, stat.st_mtime_ns]
+            entry = self._known.get(f"{what}{path}")
+            if not (isinstance(entry, list) and entry[:2] == stamp and entry[2:]):
+                entry = [*stamp, compute(path)]
+                self._known[f"{what}{path}"] = entry
+                changed = True
+            result[name] = entry[2]
+        if changed and self.path is not None:
+            write_text(self.path, json.dumps(self._known, sort_keys=True))
+        return result
 
 
 def not_fetched(path: Path) -> UserError:

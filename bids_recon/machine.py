@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bids_recon.errors import Status, UserError
-from bids_recon.weights import Weights, find, provenance_of, weights_called
+from bids_recon.weights import (
+    Weights,
+    find,
+    provenance_of,
+    stamp_of,
+    weights_called,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -54,12 +60,15 @@ class Machine:
         Where weights are, besides the caches of torch and the hub.
     mem_mb : int, MB
         What a batch may take.
+    memory : Path, optional
+        Where checksums of weights are remembered between runs.
     """
 
     device: str = "auto"
     weights_dir: Path | None = None
     mem_mb: int = MEM_MB
     used: dict[str, str] = field(default_factory=dict)
+    memory: Path | None = None
 
     def weights(self, name: str) -> Path:
         """Return the file or folder of weights, and note that they were used.
@@ -78,6 +87,16 @@ class Machine:
         if name not in self.used:
             self.used[name] = provenance_of(weights, path)
         return path
+
+    def stamp(self, name: str) -> str:
+        """Return what changes when weights change, and note that they were used.
+
+        Raises
+        ------
+        AbsentWeightsError
+            If they are not here.
+        """
+        return stamp_of(self.weights(name), self.memory)
 
     @property
     def torch_device(self) -> "torch.device":

@@ -1,6 +1,8 @@
 """Captions of pictures, pretrained weights, and the machine."""
 
 import json
+import os
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,35 @@ class TestWeights:
         before = stamp_of(tmp_path)
         (tmp_path / "unet" / "model.safetensors").write_bytes(b"123456")
         assert stamp_of(tmp_path) != before
+
+    def test_a_stamp_tells_weights_of_the_same_size_apart(self, tmp_path):
+        file = tmp_path / "model" / "one.pth"
+        file.parent.mkdir()
+        file.write_bytes(b"12345")
+        before = stamp_of(file), stamp_of(file.parent)
+        file.write_bytes(b"54321")
+        os.utime(file, ns=(0, 1))
+        assert stamp_of(file) != before[0]
+        assert stamp_of(file.parent) != before[1]
+        file.write_bytes(b"12345")
+        os.utime(file, ns=(0, 2))
+        (file.parent / ".cache").mkdir()
+        (file.parent / ".cache" / "one.metadata").write_text("fetched today")
+        assert (stamp_of(file), stamp_of(file.parent)) == before
+
+    def test_checksums_of_weights_are_remembered_between_runs(self, tmp_path):
+        file, memory = tmp_path / "one.pth", tmp_path / "weights.json"
+        file.write_bytes(b"12345")
+        known = stamp_of(file, memory)
+        assert stamp_of(file, memory) == known
+        noted = json.loads(memory.read_text())
+        assert noted[str(file)][2] == sha256(b"12345").hexdigest()
+        # What is remembered is taken, and the file not read.
+        noted[str(file)][2] = "another"
+        memory.write_text(json.dumps(noted))
+        assert stamp_of(file, memory) != known
+        os.utime(file, ns=(0, 1))
+        assert stamp_of(file, memory) == known
 
     def test_the_hubs_cache_is_looked_into(self, tmp_path, monkeypatch):
         import huggingface_hub

@@ -1,5 +1,7 @@
 """Features that are kept are those of the picture, layer and weights asked for."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,9 @@ from torchvision.models import squeezenet1_1
 
 from bids_recon.evaluation.judge import Judge
 from bids_recon.evaluation.profiles import MetricSpec, Step
+from bids_recon.plan.methods import machine_of, weights_stamps
+from bids_recon.settings import Settings
+from bids_recon.stages.evaluate import weights_here
 from bids_recon.weights import known_weights
 
 SIZE = (40, 40)
@@ -66,6 +71,36 @@ def test_what_is_kept_is_taken_for_nothing_else(networks, tmp_path):
             values = expected(networks[folder], shown, n_layers, size)
             np.testing.assert_allclose(found, values, rtol=1e-3, atol=1e-4)
         assert len(list((tmp_path / "cache").iterdir())) == len(cases), again
+
+
+def test_weights_that_took_the_place_of_others_are_noticed(networks, tmp_path):
+    pictures = np.random.default_rng(0).random((2, 3, *SIZE)).astype(np.float32)
+    first, second = networks
+    place = tmp_path / "weights"
+    settings = Settings(
+        "/in", "/out", "participant", weights_dir=place, work_dir=tmp_path / "work"
+    )
+    memory, noted = machine_of(settings).memory, []
+    for folder in (first, second):
+        shutil.copytree(folder, place, dirs_exist_ok=True)
+        judge = Judge(place, tmp_path / "cache", memory)
+        found = judge.features(pictures, spec(), SIZE, remember=True)
+        values = expected(networks[folder], pictures, 5)
+        np.testing.assert_allclose(found, values, rtol=1e-3, atol=1e-4)
+        noted.append(weights_stamps(["squeezenet1-1", "alexnet"], settings))
+    assert [list(names) for names in noted] == [["squeezenet1-1"]] * 2
+    assert noted[0] != noted[1]
+
+
+def test_the_weights_of_the_perceptual_distance_are_noted(tmp_path):
+    settings = Settings("/in", tmp_path, "participant", weights_dir=tmp_path)
+    names, noted = ("alexnet", "lpips-alex"), []
+    for content in (b"1", b"2"):
+        for name in names:
+            (tmp_path / known_weights()[name].file).write_bytes(content)
+        noted.append(weights_here(("cs292f",), settings))
+    assert set(names) <= set(noted[0])
+    assert all(noted[0][name] != noted[1][name] for name in names)
 
 
 def test_features_are_kept_only_where_it_is_asked_for(networks, tmp_path):

@@ -2,18 +2,21 @@
 
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
+import torch
 
 from bids_recon.features.latent import Latent
 from bids_recon.features.network import Network
 from bids_recon.machine import Machine
 from bids_recon.pictures import Pictures
 from bids_recon.simulate.dataset import Experiment, simulate_dataset
+from bids_recon.stages.decode import features
 from bids_recon.stages.decode.features import Gallery
 
 KEYS = tuple("abcdefg")
@@ -61,6 +64,29 @@ def test_what_another_participant_saw_is_not_computed_again(kept, machine, tmp_p
 def test_other_settings_and_sizes_share_nothing(kept, machine):
     assert kept("ab", Latent(machine=machine)) == [2]
     assert kept("ab", Latent(side=24, machine=machine)) == [2]
+
+
+def test_weights_that_were_trained_again_in_place_are_others(
+    kept, toy_weights, tmp_path
+):
+    folder = shutil.copytree(toy_weights, tmp_path / "weights")
+    machine = Machine("cpu", folder)
+    space = Network("conv1", "squeezenet1-1", side=32, machine=machine)
+    path = machine.weights("squeezenet1-1")
+    state, sizes = torch.load(path, weights_only=True), []
+    for factor in (1, 2):
+        torch.save({name: factor * values for name, values in state.items()}, path)
+        sizes.append(path.stat().st_size)
+        assert kept("abc", space) == [3]
+    assert sizes[0] == sizes[1]
+
+
+def test_another_version_of_the_program_computes_anew(kept, machine, monkeypatch):
+    space = Latent(machine=machine)
+    assert kept("abc", space) == [3]
+    monkeypatch.setattr(features, "__version__", "1000")
+    assert kept("abc", space) == [3]
+    assert kept("abc", space) == []
 
 
 def test_layers_of_one_encoder_are_shared_together(kept, machine):

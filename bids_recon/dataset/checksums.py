@@ -1,12 +1,11 @@
 """SHA-256 of inputs and of what earlier stages wrote."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from bids_recon.errors import Status, UserError
-from bids_recon.files import check_gzip, check_regular, sha256_of, write_text
+from bids_recon.files import Remembered, check_gzip, sha256_of
 from bids_recon.pictures import open_picture
 
 
@@ -45,12 +44,7 @@ class Checksums:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self.path = path
-        try:
-            known = json.loads(path.read_text(encoding="utf-8")) if path else {}
-        except (OSError, ValueError, RecursionError):
-            known = {}
-        self._known = known if isinstance(known, dict) else {}
+        self._remembered = Remembered(path)
 
     def of(self, files: Mapping[str, Path]) -> dict[str, str]:
         """Return name -> checksum for name -> path.
@@ -61,7 +55,7 @@ class Checksums:
             If a file is not there, such as a link whose content was not fetched, or a
             compressed file is not what its own checksum says.
         """
-        return self._remembered(files, "", _of_content)
+        return self._remembered.of(files, _of_content)
 
     def of_pixels(self, files: Mapping[str, Path]) -> dict[str, str]:
         """Return name -> checksum of size and 8-bit RGB pixels, for name -> picture.
@@ -74,24 +68,7 @@ class Checksums:
         UserError
             If a file is no picture that can be read.
         """
-        return self._remembered(files, "pixels of ", _of_pixels)
-
-    def _remembered(
-        self, files: Mapping[str, Path], what: str, compute: Callable[[Path], str]
-    ) -> dict[str, str]:
-        result, changed = {}, False
-        for name, path in files.items():
-            stat = check_regular(path)
-            stamp = [stat.st_size, stat.st_mtime_ns]
-            entry = self._known.get(f"{what}{path}")
-            if not (isinstance(entry, list) and entry[:2] == stamp and entry[2:]):
-                entry = [*stamp, compute(path)]
-                self._known[f"{what}{path}"] = entry
-                changed = True
-            result[name] = entry[2]
-        if changed and self.path is not None:
-            write_text(self.path, json.dumps(self._known, sort_keys=True))
-        return result
+        return self._remembered.of(files, _of_pixels, "pixels of ")
 
 
 def _of_content(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from bids_recon import __version__
 from bids_recon.errors import UserError
 from bids_recon.evaluation.profiles import MetricSpec, Step
 from bids_recon.files import write_whole
@@ -87,6 +88,9 @@ class Prepared:
         return self.judge.prepare(self.pictures[rows], self.spec, self.seen_size)
 
 
+LPIPS = ("alexnet", "lpips-alex")
+"""The weights of the learned perceptual distance."""
+
 LARGE = 2**27
 """Arrays of more bytes than this are kept in a file while they are needed."""
 
@@ -100,12 +104,17 @@ class Judge:
         Where weights are, besides the caches of torch and the hub.
     cache : Path, optional
         Where features of pictures that were seen are kept, by content.
+    memory : Path, optional
+        Where checksums of weights are remembered between runs.
     """
 
     def __init__(
-        self, weights_dir: Path | None = None, cache: Path | None = None
+        self,
+        weights_dir: Path | None = None,
+        cache: Path | None = None,
+        memory: Path | None = None,
     ) -> None:
-        self.machine = Machine(weights_dir=weights_dir)
+        self.machine = Machine(weights_dir=weights_dir, memory=memory)
         self.cache = cache
         self._networks: dict[str, Any] = {}
 
@@ -153,7 +162,7 @@ class Judge:
         if "lpips" not in self._networks:
             from bids_recon.networks.lpips import Lpips
 
-            paths = [self.machine.weights(name) for name in ("alexnet", "lpips-alex")]
+            paths = [self.machine.weights(name) for name in LPIPS]
             self._networks["lpips"] = Lpips(*paths)
         return self._networks["lpips"].distance(a, b)
 
@@ -167,11 +176,11 @@ class Judge:
     def _cached(self, pictures: AnyPictures, spec: MetricSpec) -> Path | None:
         if self.cache is None:
             return None
-        path = self.machine.weights(spec.network)
+        stamp = self.machine.stamp(spec.network)
         digest = sha256()
         for picture in pictures:
             digest.update(np.ascontiguousarray(picture, dtype=np.float32))
-        digest.update(f"{pictures.shape} {spec} {path}".encode())
+        digest.update(f"{pictures.shape} {spec} {stamp} {__version__}".encode())
         return self.cache / f"{spec.network}_{digest.hexdigest()[:16]}.npy"
 
 

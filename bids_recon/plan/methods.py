@@ -52,7 +52,12 @@ def whole_recipe(name_or_path: str) -> Recipe:
 
 def machine_of(settings: Settings) -> Machine:
     """Return what a run may use."""
-    return Machine(settings.device, settings.weights_dir, settings.mem_mb or MEM_MB)
+    return Machine(
+        settings.device,
+        settings.weights_dir,
+        settings.mem_mb or MEM_MB,
+        memory=settings.work / "weights.json",
+    )
 
 
 def space_of(step: DecodeStep, machine: Machine) -> FeatureSpace:
@@ -255,13 +260,11 @@ def weights_of(recipe: Recipe, learns: bool = True) -> list[str]:
     return sorted(names - {None})
 
 
-def weights_stamps(recipe: Recipe, settings: Settings) -> dict[str, str]:
-    """Return what tells the weights of a recipe from others of the same names."""
-    found = {
-        name: find(weights_called(name), settings.weights_dir)
-        for name in weights_of(recipe)
-    }
-    return {name: stamp_of(path) for name, path in found.items() if path}
+def weights_stamps(names: Iterable[str], settings: Settings) -> dict[str, str]:
+    """Return what tells weights that are here from others of the same names."""
+    found = {name: find(weights_called(name), settings.weights_dir) for name in names}
+    memory = machine_of(settings).memory
+    return {name: stamp_of(path, memory) for name, path in found.items() if path}
 
 
 def mapped_by(step: DecodeStep) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from bids_recon.dataset.images import describe_grid, open_image, same_grid
 from bids_recon.dataset.sidecar import sidecar_path
 from bids_recon.errors import Status, UserError, first_few
 from bids_recon.files import read_text
-from bids_recon.plan.methods import generator_class, weights_stamps
+from bids_recon.plan.methods import generator_class, weights_of, weights_stamps
 from bids_recon.plan.plan import Analysis, Model, Plan
 from bids_recon.settings import Settings
 
@@ -79,7 +79,7 @@ def find_model(plan: Plan, analysis: Analysis) -> tuple[Model, list[str]]:
     decoder = path.with_suffix(".safetensors")
     _check_decoder(decoder, fold, analysis)
     masks = _masks(plan, analysis, path, data)
-    stamps = weights_stamps(analysis.recipe, plan.settings)
+    stamps = weights_stamps(weights_of(analysis.recipe), plan.settings)
     if data["BidsRecon"]["Settings"]["weights"] != stamps:
         raise UserError(
             f"{path}: these decoders were trained on features of other pretrained "

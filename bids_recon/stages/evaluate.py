@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from bids_recon.datatypes import Targets, Trials
 from bids_recon.engine import Result
 from bids_recon.evaluation.by_profiles import save_null, score_by_profiles
 from bids_recon.evaluation.folds import Split
-from bids_recon.evaluation.judge import Judge, PictureFiles
+from bids_recon.evaluation.judge import LPIPS, Judge, PictureFiles
 from bids_recon.evaluation.profiles import Profile, read_profile
 from bids_recon.evaluation.scores import (
     COLUMNS,
@@ -30,7 +29,12 @@ from bids_recon.evaluation.spurious import (
 )
 from bids_recon.files import write_text, write_whole
 from bids_recon.pictures import Pictures
-from bids_recon.plan.methods import feeds_of, generator_class, machine_of
+from bids_recon.plan.methods import (
+    feeds_of,
+    generator_class,
+    machine_of,
+    weights_stamps,
+)
 from bids_recon.plan.picture_sets import picture_sets
 from bids_recon.plan.plan import (
     Analysis,
@@ -41,6 +45,7 @@ from bids_recon.plan.plan import (
 )
 from bids_recon.recipe import Recipe
 from bids_recon.reports.verdict import listed
+from bids_recon.settings import Settings
 from bids_recon.stages.decode.again import state_below
 from bids_recon.stages.decode.features import COMPARED, Gallery
 from bids_recon.stages.decode.fold_data import trials_and_split
@@ -51,7 +56,6 @@ from bids_recon.stages.decode.stage import (
 )
 from bids_recon.stages.generate.make_pictures import limit_path, limits_of, seed_of
 from bids_recon.stages.generate.stage import listing, n_samples, recon_files
-from bids_recon.weights import find, weights_called
 
 CATEGORY_COLUMNS = ("category", "category_name", "trial_type")
 """Columns of events that may say what a picture is of."""
@@ -79,7 +83,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         stage="evaluate",
         settings={
             "profiles": [read_profile(name).model_dump() for name in recipe.profiles],
-            "weights": weights_here(recipe.profiles, plan.settings.weights_dir),
+            "weights": weights_here(recipe.profiles, plan.settings),
             "sets": dict(sorted(sets.items())),
         },
         inputs={
@@ -95,7 +99,8 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     reason = sidecar.why_run(record)
     if reason is None:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
-    judge = Judge(plan.settings.weights_dir, plan.features)
+    memory = machine_of(plan.settings).memory
+    judge = Judge(plan.settings.weights_dir, plan.features, memory)
     # Trials without a picture, to which decoders are applied, are not scored.
     seen = table["stimulus"].isin(plan.pictures).to_numpy()
     summary, notes = pd.DataFrame(columns=COLUMNS), []
@@ -173,15 +178,15 @@ def _by_all_profiles(
         yield profile, own, seed
 
 
-def weights_here(profiles: tuple[str, ...], weights_dir: Path | None) -> list[str]:
-    """Return which of the weights that profiles need are here.
+def weights_here(profiles: tuple[str, ...], settings: Settings) -> dict[str, str]:
+    """Return which of the weights that profiles need are here, and what tells them.
 
-    Where they come to be here later, the stage runs again.
+    Where they come to be here later, or others take their place, the stage runs again.
     """
-    names = {spec.network for name in profiles for spec in read_profile(name).metrics}
-    return sorted(
-        name for name in names if name and find(weights_called(name), weights_dir)
-    )
+    specs = [spec for name in profiles for spec in read_profile(name).metrics]
+    names = {spec.network for spec in specs if spec.network}
+    names |= {name for spec in specs if spec.kind == "lpips" for name in LPIPS}
+    return weights_stamps(sorted(names), settings)
 
 
 def seen_for(

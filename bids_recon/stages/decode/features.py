@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_recon import __version__
 from bids_recon.dataset.locks import locked
 from bids_recon.datatypes import FeatureSpace, Targets, fresh
 from bids_recon.files import (
@@ -22,7 +23,6 @@ from bids_recon.pictures import Pictures
 from bids_recon.plan.methods import machine_of, space_of
 from bids_recon.plan.plan import Plan, load_plan_pictures, load_prior
 from bids_recon.recipe import Recipe
-from bids_recon.weights import stamp_of
 
 logger = logging.getLogger("bids_recon")
 
@@ -141,7 +141,8 @@ class Gallery:
     def _target(self, space: FeatureSpace, keys: Sequence[str]) -> Path:
         """Return where the features of pictures are kept; its end names these."""
         how = sha256(repr(space).encode())
-        how.update(stamp_of(space.machine.weights(space.weights)).encode())
+        # Another version may make other features of the same.
+        how.update(f"{space.machine.stamp(space.weights)} {__version__} ".encode())
         how.update(str(self.pictures.shape[2:]).encode())
         what = sha256(" ".join(keys).encode())
         names = (type(space).__name__, how.hexdigest()[:16], what.hexdigest()[:16])

@@ -20,7 +20,12 @@ from bids_recon.evaluation.folds import Fold
 from bids_recon.evaluation.splits import trains_on_all
 from bids_recon.files import save_arrays, write_text, write_whole
 from bids_recon.machine import Machine
-from bids_recon.plan.methods import generator_class, machine_of, weights_stamps
+from bids_recon.plan.methods import (
+    generator_class,
+    machine_of,
+    weights_of,
+    weights_stamps,
+)
 from bids_recon.plan.plan import Analysis, Plan, split_settings
 from bids_recon.recipe import Recipe
 from bids_recon.stages.connectivity.nodes import nodes_path, rois_of_graphs
@@ -278,7 +283,7 @@ def _record(plan: Plan, analysis: Analysis) -> Record:
             "responses": source.get("responses", {}),
             "pictures": recipe.picture_size,
             "decode": source["decode"],
-            "weights": weights_stamps(recipe, plan.settings),
+            "weights": weights_stamps(weights_of(recipe), plan.settings),
             "captions": [list(own) for own in plan.captions.values()],
             "generator_learns": generator_learns(recipe),
             "split": split_settings(plan, recipe),

@@ -22,6 +22,7 @@ from bids_recon.plan.methods import (
     generator_class,
     generator_of,
     machine_of,
+    weights_of,
     weights_stamps,
 )
 from bids_recon.plan.plan import Analysis, Plan
@@ -217,7 +218,7 @@ def _record(plan: Plan, analysis: Analysis, split: Split) -> Record:
             "generate": recipe.generate.as_data(),
             "decode": recipe.source["decode"],
             "recovery": recipe.recovery,
-            "weights": weights_stamps(recipe, plan.settings),
+            "weights": weights_stamps(weights_of(recipe), plan.settings),
         },
         inputs=checksums((*trained, *decoded)),
         seed=plan.settings.seed,
