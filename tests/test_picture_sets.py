@@ -1,5 +1,7 @@
 """Sets of pictures, such as shapes and letters: each is scored by itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +16,10 @@ from bids_recon.evaluation.chance import exchangeable
 from bids_recon.evaluation.judge import Judge
 from bids_recon.evaluation.profiles import profile_of, read_profile
 from bids_recon.evaluation.scores import Reconstructed, score
+from bids_recon.evaluation.splits import make_split
 from bids_recon.plan.picture_sets import picture_sets
-from bids_recon.plan.plan import Plan, RunPlan
+from bids_recon.plan.plan import Plan, RunPlan, sides_of
+from bids_recon.recipe_file import read_recipe
 from bids_recon.settings import Settings
 from bids_recon.stages.report.group_level.reading import read_participants
 from bids_recon.stages.report.group_level.rows import comparable, what_differs
@@ -141,21 +145,45 @@ def trials():
     )
 
 
+def sets_of(trials, profile="shen2019", **how):
+    """Return the sets that a recipe with one profile has, by the split it has."""
+    plan = plan_of(trials, **how)
+    recipe = replace(read_recipe("eigenimage"), profiles=(profile,))
+    split = make_split(plan.settings.split, trials, 0, sides=sides_of(plan, trials))
+    return picture_sets(plan, recipe, trials, split)
+
+
 def test_sets_of_ds001506_are_told_by_its_sessions(trials):
     assert convention_called("deeprecon").split is not None
-    found = picture_sets(plan_of(trials, convention="deeprecon"), trials)
-    sets = ["train", "train", "natural", "natural", "letters", "letters"]
-    assert found == dict(zip(trials["stimulus"], sets, strict=True))
+    expected = dict.fromkeys(("p2", "p3"), "natural")
+    expected |= dict.fromkeys(("p4", "p5"), "letters")
+    assert sets_of(trials, convention="deeprecon") == expected
+    assert sets_of(trials, convention="deeprecon", split="paper") == expected
 
 
 def test_there_are_none_without_several_test_sets(trials):
-    assert picture_sets(plan_of(trials), trials) == {}
-    one = trials[~trials["session"].str.contains("Letter")]
-    assert picture_sets(plan_of(one, convention="deeprecon"), one) == {}
+    more = pd.concat([trials, trials.assign(stimulus=trials["stimulus"] + "x")])
+    assert sets_of(more.reset_index(drop=True), split="kfold:3") == {}
+    one = trials[~trials["session"].str.contains("Letter")].reset_index(drop=True)
+    assert sets_of(one, convention="deeprecon") == {}
+
+
+@pytest.mark.parametrize("split", ["session", "kfold:2"])
+def test_the_papers_sets_are_those_of_its_split_alone(trials, split):
+    # By the paper, one picture is in two test sets, and one in training besides.
+    trials.loc[[3, 4], "stimulus"] = ["p5", "p0"]
+    assert sets_of(trials, convention="deeprecon", split=split) == {}
+
+
+def test_sets_are_the_papers_where_a_profile_scores_each_alone(trials):
+    trials.loc[3, "stimulus"] = "p5"
+    assert sets_of(trials, "deeprecon", convention="deeprecon") == {}
+    with pytest.raises(UserError, match="p5 is in the sets letters and natural"):
+        sets_of(trials, convention="deeprecon")
 
 
 def test_a_column_says_the_set_of_a_picture(trials):
-    found = picture_sets(plan_of(trials, "column:kind"), trials)
+    found = sets_of(trials, rule="column:kind", split="session")
     assert found == {"p0": "a", "p1": "a", "p2": "b", "p3": "b", "p5": "c"}
 
 
@@ -172,7 +200,7 @@ def test_what_cannot_be_is_told(trials, rule, words):
     trials = pd.concat([trials.assign(twice="x"), trials.assign(twice="y")])
     trials = trials.reset_index(drop=True)
     with pytest.raises(UserError, match=words) as error:
-        picture_sets(plan_of(trials, rule), trials)
+        sets_of(trials, rule=rule, split="kfold:2")
     assert error.value.status == 64
 
 

@@ -28,7 +28,7 @@ def check_split(plan: Plan) -> None:
     for recipe in {a.recipe.variant: a.recipe for a in plan.analyses}.values():
         trials, split = split_trials(plan, recipe, plan.own_trials)
         check_training_pictures(plan, recipe, trials, split)
-        picture_sets(plan, trials)
+        picture_sets(plan, recipe, trials, split)
 
 
 def check_weights(settings: Settings, recipes: tuple[Recipe, ...]) -> None:

@@ -4,17 +4,24 @@ import pandas as pd
 
 from bids_recon.datatypes import Trials
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.evaluation.folds import Split
+from bids_recon.evaluation.profiles import read_profile
+from bids_recon.evaluation.splits import FILE
 from bids_recon.plan.plan import Plan, sides_of
+from bids_recon.recipe import Recipe
 
 COLUMN = "column:"
 """How ``--picture-sets`` begins: a column of the events names the sets."""
 
 
-def picture_sets(plan: Plan, trials: Trials) -> dict[str, str]:
+def picture_sets(
+    plan: Plan, recipe: Recipe, trials: Trials, split: Split
+) -> dict[str, str]:
     """Return the set of each picture that belongs to one.
 
-    That of ``--picture-sets``, or else the side of a split that has several test sets,
-    by the file of ``--split`` or the dataset's publication; empty without either.
+    That of ``--picture-sets``, or else its test set, where a profile of the recipe
+    scores each set by itself and trials are split as a file or the dataset's
+    publication has it, with several test sets; empty without either.
 
     Raises
     ------
@@ -23,10 +30,11 @@ def picture_sets(plan: Plan, trials: Trials) -> dict[str, str]:
     """
     rule = plan.settings.picture_sets
     if rule is None:
-        sides = sides_of(plan, trials)
+        sides = sides_of(plan, trials) if _by_sides(recipe, split) else None
         if sides is None or len(sides.tests) < 2:
             return {}
-        found, source = pd.Series(sides.values, index=trials.index), sides.source
+        found = pd.Series(sides.values, index=trials.index).mask(sides.train)
+        source = sides.source
     else:
         found, source = _column(rule, trials), f"--picture-sets {rule}"
     pairs = pd.DataFrame({"stimulus": trials["stimulus"], "set": found}).dropna()
@@ -42,6 +50,13 @@ def picture_sets(plan: Plan, trials: Trials) -> dict[str, str]:
             Status.USAGE,
         )
     return dict(zip(pairs["stimulus"], pairs["set"], strict=True))
+
+
+def _by_sides(recipe: Recipe, split: Split) -> bool:
+    """Tell whether sets are scored, and are those of the split."""
+    # Where decoders are applied, all is test, and sets are those of the publication.
+    of_sides = split.rule in ("paper", "model") or split.rule.startswith(FILE)
+    return of_sides and any(read_profile(name).by_set for name in recipe.profiles)
 
 
 def _column(rule: str, trials: Trials) -> pd.Series:

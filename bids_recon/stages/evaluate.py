@@ -75,7 +75,7 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     files = recon_files(plan, analysis)
     trials, split = trials_and_split(plan, recipe)
     table = listing(trials, split, recipe, n_samples(recipe))
-    sets = picture_sets(plan, trials)
+    sets = picture_sets(plan, recipe, trials, split)
     place = table.columns.get_loc("split") + 1
     of_pictures = [sets.get(name) for name in table["stimulus"]]
     table.insert(place, "set", pd.Series(of_pictures, dtype=object))
