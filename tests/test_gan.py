@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from seen_digits import DRAWING, alike, digits
 from torch.nn import functional
 from torchvision.models import squeezenet1_1
+from toy_gan import CPU, TINY, problem
 from toys import fill
 
-from bids_recon.datatypes import Prior, Targets
+from bids_recon.datatypes import Prior
 from bids_recon.decoders import training
 from bids_recon.decoders.adversarial_training import (
     DRAWN,
@@ -26,23 +27,12 @@ from bids_recon.decoders.gan import GAN, stretched
 from bids_recon.decoders.ridge import Ridge
 from bids_recon.decoders.state import restore, state_of
 from bids_recon.errors import UserError
-from bids_recon.machine import AbsentWeightsError, Machine
+from bids_recon.machine import Machine
 from bids_recon.networks.adversarial import Autoencoder, Discriminator
 from bids_recon.networks.encoders import IMAGENET, Encoder
-from bids_recon.plan.methods import whole_recipe
 from bids_recon.recipe_file import read_recipe
 
-CPU = Machine(device="cpu")
-TINY = {"n_hidden": 8, "width": 8, "batch_size": 6, "epochs": 4, "machine": CPU}
 E2E = read_recipe("shen2019-e2e").decode["pixels"].decoder.options
-
-
-def problem(n_trials=24, n_voxels=10, size=(28, 28), seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n_trials, n_voxels)).astype(np.float32)
-    Y = rng.random((n_trials // 2, 3, *size)).astype(np.float32)
-    rows = np.arange(n_trials) // 2
-    return X, Targets(Y, rows), rows
 
 
 def loop(comparator=None, side=28, n_trials=8, **options):
@@ -187,33 +177,6 @@ def test_pictures_keep_their_size(size):
     assert decoder._trained().side == max(*size, 28)
 
 
-@pytest.mark.parametrize("after", [1, 3])
-def test_a_training_that_was_killed_ends_with_the_same_bytes(
-    tmp_path, monkeypatch, after
-):
-    monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
-    X, Y, groups = problem()
-    expected = state_of(GAN(**TINY).fit(X, Y, groups))
-    decoder, epoch = GAN(**TINY), AdversarialTraining._epoch
-    decoder.keep = tmp_path / "training.safetensors"
-
-    def ended(self, *arguments):
-        if len(self.curve) == after:
-            raise KeyboardInterrupt
-        return epoch(self, *arguments)
-
-    monkeypatch.setattr(AdversarialTraining, "_epoch", ended)
-    with pytest.raises(KeyboardInterrupt):
-        decoder.fit(X, Y, groups)
-    monkeypatch.setattr(AdversarialTraining, "_epoch", epoch)
-    again = GAN(**TINY)
-    again.keep = decoder.keep
-    found = state_of(again.fit(X, Y, groups))
-    assert expected.keys() == found.keys()
-    for name, values in expected.items():
-        assert found[name].tobytes() == values.tobytes(), name
-
-
 def test_what_is_saved_is_what_predicts():
     X, Y, groups = problem()
     decoder = GAN(**TINY).fit(X, Y, groups)
@@ -355,57 +318,3 @@ def test_digits_are_drawn_at_least_as_well_as_by_ridge_and_collapse_without_pixe
     assert full[0] > 0.8
     assert without[0] < 0.5
     assert without[1] < ridge[1] - 0.05
-
-
-# Bad input
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"comparator": "own:encoder"}, "say which one of 'own:encoder'"),
-        ({"comparator": "own:encoder", "layer": "a"}, "needs weights: its file"),
-        ({"comparator": "vgg19"}, "say which one of 'vgg19'"),
-        ({"weights": "vgg19"}, "a self-trained comparator has no weights"),
-        ({"side": 27}, "28 to 256 pixels, not 27"),
-        ({"width": 12}, "width is a multiple of 8"),
-        ({"image": 0, "feature": 0, "adversarial": 0}, "one of them above"),
-        ({"image": float("nan")}, "at least 0"),
-        ({"stretch": 100.0}, "stretch is null or 0 to 100"),
-        ({"steps": 0}, "steps is at least 1"),
-        ({"held_out": 1}, "held_out is null or at least 2"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(options, said):
-    with pytest.raises(ValueError, match=said):
-        GAN(**options)
-
-
-def test_a_comparator_without_weights_is_told(tmp_path):
-    machine = Machine(device="cpu", weights_dir=tmp_path)
-    with pytest.raises(AbsentWeightsError, match="weights fetch caffenet"):
-        GAN(comparator="caffenet", machine=machine).check()
-    # What is not compared need not be there.
-    GAN(comparator="caffenet", feature=0.0, machine=machine).check()
-
-
-def test_fewer_pictures_than_a_batch_are_told():
-    X, Y, groups = problem()
-    with pytest.raises(UserError, match=r"batches of 64 pictures.*there are 20 train"):
-        GAN(**TINY | {"batch_size": 64}).fit(X, Y, groups)
-
-
-def test_a_loss_that_is_no_number_is_told():
-    X, Y, groups = problem()
-    with pytest.raises(UserError, match="gan: the loss was not a number in the first"):
-        GAN(**TINY | {"image": 1e38}).fit(X, Y, groups)
-
-
-def test_other_features_than_pixels_are_refused(tmp_path):
-    path = tmp_path / "own.yml"
-    path.write_text(
-        "name: own\ndecode:\n  edges: {features: {}, decoder: gan}\n"
-        "generate: {name: inverse, features: edges}\n"
-    )
-    with pytest.raises(UserError, match="draws pictures; give it pixels"):
-        whole_recipe(str(path))

@@ -21,6 +21,8 @@ from bids_recon.decoders.network import NetworkDecoder, positive
 from bids_recon.decoders.training import seeded
 from bids_recon.errors import UserError
 from bids_recon.networks.encoder_names import load_encoder, weights_for
+from bids_recon.pictures import Pictures
+from bids_recon.weights import stamp_of
 
 if TYPE_CHECKING:
     import torch
@@ -188,7 +190,7 @@ class GAN(NetworkDecoder):
             If there are fewer trials with pictures than a batch has, or the loss is
             not a number.
         """
-        self._unseen = None if prior is None else np.asarray(prior.values, np.float32)
+        self._unseen = None if prior is None else Pictures.of(prior.values)
         super().fit(X, Y, groups)
         del self._unseen, self._pictures
         return self
@@ -209,9 +211,14 @@ class GAN(NetworkDecoder):
             )
 
     def _key(self, X: np.ndarray, Y: Targets, train: np.ndarray) -> str:
+        """Add the pictures, whose mean is a constant, and what compares them."""
         digest = sha256(super()._key(X, Y, train).encode())
-        if self._unseen is not None:
-            digest.update(np.ascontiguousarray(self._unseen).tobytes())
+        shown = Pictures(Y.values, np.unique(Y.rows))
+        for pictures in (shown, self._unseen):
+            for _, block in () if pictures is None else pictures.blocks():
+                digest.update(block.tobytes())
+        if self.weights is not None:
+            digest.update(stamp_of(self.machine.weights(self.weights)).encode())
         return digest.hexdigest()
 
     def _network(self) -> "PictureGenerator":
@@ -264,7 +271,7 @@ class GAN(NetworkDecoder):
             pictures = np.asarray(values[rows[shown]])
             if n_unseen:
                 unseen = self._unseen[places[places >= len(rows)] - len(rows)]
-                pictures = np.concatenate([pictures, unseen])
+                pictures = np.concatenate([pictures, np.asarray(unseen)])
             return self.seen(self._squares(network, pictures, device))
 
         n_pictures = len(rows) + n_unseen
@@ -280,7 +287,7 @@ class GAN(NetworkDecoder):
         if self._unseen is None or not len(self._unseen):
             return torch.empty(0, 3, network.side, network.side, device=device)
         rows = torch.randint(0, len(self._unseen), (n_pictures,)).numpy()
-        return self._squares(network, self._unseen[rows], device)
+        return self._squares(network, np.asarray(self._unseen[rows]), device)
 
     def _squares(
         self, network: "PictureGenerator", pictures: np.ndarray, device: "torch.device"

@@ -1,0 +1,141 @@
+"""The generator that learns to draw: what it goes on with, and what it refuses."""
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+from torchvision.models import squeezenet1_1
+from toy_gan import TINY, problem
+from toys import fill
+
+from bids_recon.datatypes import Targets
+from bids_recon.decoders import training
+from bids_recon.decoders.adversarial_training import AdversarialTraining
+from bids_recon.decoders.gan import GAN
+from bids_recon.decoders.state import state_of
+from bids_recon.errors import UserError
+from bids_recon.machine import AbsentWeightsError, Machine
+from bids_recon.plan.methods import whole_recipe
+
+# Killed
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """Return what begins a training, ends it early, and tells where it is kept."""
+    monkeypatch.setattr(training, "KEEP_EVERY", 0.0)
+
+    def begin(decoder, X, Y, groups, after=1):
+        epoch = AdversarialTraining._epoch
+
+        def ended(self, *arguments):
+            if len(self.curve) == after:
+                raise KeyboardInterrupt
+            return epoch(self, *arguments)
+
+        decoder.keep = tmp_path / "training.safetensors"
+        with monkeypatch.context() as patched:
+            patched.setattr(AdversarialTraining, "_epoch", ended)
+            with pytest.raises(KeyboardInterrupt):
+                decoder.fit(X, Y, groups)
+        assert decoder.keep.is_file()
+        return decoder.keep
+
+    return begin
+
+
+def same(found, expected):
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        assert found[name].tobytes() == values.tobytes(), name
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_training_that_was_killed_ends_with_the_same_bytes(killed, after):
+    X, Y, groups = problem()
+    again = GAN(**TINY)
+    again.keep = killed(GAN(**TINY), X, Y, groups, after)
+    found = state_of(again.fit(X, Y, groups))
+    same(found, state_of(GAN(**TINY).fit(X, Y, groups)))
+
+
+@pytest.mark.parametrize("shown", ["learned from", "held out"])
+def test_a_training_on_other_pictures_is_not_gone_on_with(killed, shown):
+    X, Y, groups = problem()
+    again, other = GAN(**TINY), Y.values.copy()
+    learned, held_out = again._sides(groups)
+    which = np.unique(Y.rows[learned if shown == "learned from" else held_out])
+    other[which] = 1 - other[which]
+    again.keep = killed(GAN(**TINY), X, Y, groups)
+    Y = Targets(other, Y.rows)
+    found = state_of(again.fit(X, Y, groups))
+    same(found, state_of(GAN(**TINY).fit(X, Y, groups)))
+
+
+def test_a_training_by_other_weights_of_the_same_name_is_not_gone_on_with(
+    killed, tmp_path
+):
+    X, Y, groups = problem(size=(32, 32))
+    path, network = tmp_path / "own.safetensors", fill(squeezenet1_1())
+    save_file(network.state_dict(), path)
+    options = TINY | {"layer": "features.3", "weights": str(path), "epochs": 3}
+    options |= {"comparator": "torchvision.models:squeezenet1_1"}
+    again = GAN(**options)
+    again.keep = killed(GAN(**options), X, Y, groups)
+    state = {name: 2 * value for name, value in network.state_dict().items()}
+    save_file(state, path, metadata={"trained": "longer"})
+    found = state_of(again.fit(X, Y, groups))
+    same(found, state_of(GAN(**options).fit(X, Y, groups)))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"comparator": "own:encoder"}, "say which one of 'own:encoder'"),
+        ({"comparator": "own:encoder", "layer": "a"}, "needs weights: its file"),
+        ({"comparator": "vgg19"}, "say which one of 'vgg19'"),
+        ({"weights": "vgg19"}, "a self-trained comparator has no weights"),
+        ({"side": 27}, "28 to 256 pixels, not 27"),
+        ({"width": 12}, "width is a multiple of 8"),
+        ({"image": 0, "feature": 0, "adversarial": 0}, "one of them above"),
+        ({"image": float("nan")}, "at least 0"),
+        ({"stretch": 100.0}, "stretch is null or 0 to 100"),
+        ({"steps": 0}, "steps is at least 1"),
+        ({"held_out": 1}, "held_out is null or at least 2"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        GAN(**options)
+
+
+def test_a_comparator_without_weights_is_told(tmp_path):
+    machine = Machine(device="cpu", weights_dir=tmp_path)
+    with pytest.raises(AbsentWeightsError, match="weights fetch caffenet"):
+        GAN(comparator="caffenet", machine=machine).check()
+    # What is not compared need not be there.
+    GAN(comparator="caffenet", feature=0.0, machine=machine).check()
+
+
+def test_fewer_pictures_than_a_batch_are_told():
+    X, Y, groups = problem()
+    with pytest.raises(UserError, match=r"batches of 64 pictures.*there are 20 train"):
+        GAN(**TINY | {"batch_size": 64}).fit(X, Y, groups)
+
+
+def test_a_loss_that_is_no_number_is_told():
+    X, Y, groups = problem()
+    with pytest.raises(UserError, match="gan: the loss was not a number in the first"):
+        GAN(**TINY | {"image": 1e38}).fit(X, Y, groups)
+
+
+def test_other_features_than_pixels_are_refused(tmp_path):
+    path = tmp_path / "own.yml"
+    path.write_text(
+        "name: own\ndecode:\n  edges: {features: {}, decoder: gan}\n"
+        "generate: {name: inverse, features: edges}\n"
+    )
+    with pytest.raises(UserError, match="draws pictures; give it pixels"):
+        whole_recipe(str(path))
