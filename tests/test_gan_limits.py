@@ -1,5 +1,7 @@
 """The generator that learns to draw: what it goes on with, and what it refuses."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.torch import save_file
@@ -139,3 +141,48 @@ def test_other_features_than_pixels_are_refused(tmp_path):
     )
     with pytest.raises(UserError, match="draws pictures; give it pixels"):
         whole_recipe(str(path))
+
+
+# A whole run
+
+RECIPE = """
+name: own
+pictures: {max_size: 32}
+responses: {estimator: lss}
+decode:
+  pixels:
+    features: {}
+    decoder: {name: gan, width: 8, n_hidden: 8, epochs: 1, BATCH, COMPARATOR}
+generate: {name: inverse, features: pixels}
+"""
+
+
+def own_recipe(folder, batch="batch_size: 4", comparator="comparator: self-trained"):
+    path = folder / "own.yml"
+    text = RECIPE.replace("BATCH", batch).replace("COMPARATOR", comparator)
+    path.write_text(text)
+    return ["--recipe", str(path), "--roi", "V1"]
+
+
+def test_what_was_trained_is_applied_where_the_comparator_is_not(
+    small_dataset, tmp_path, toy_weights, run
+):
+    compared = "comparator: squeezenet1-1, layer: fire3"
+    options = own_recipe(tmp_path, comparator=compared)
+    trained, applied = tmp_path / "trained", tmp_path / "applied"
+    more = ["--run-id", "1", "--split", "all", "--weights-dir", toy_weights]
+    code, said = run(small_dataset, trained, "participant", *options, *more)
+    assert code == 0, said
+    more = ["--run-id", "2", "--model-from", trained]
+    for weights in (
+        ["--weights-dir", tmp_path / "none"],
+        ["--weights-dir", toy_weights],
+    ):
+        code, said = run(
+            small_dataset, applied, "participant", *options, *more, *weights
+        )
+        assert code == 0, said
+    sidecar = next((applied / "sub-01" / "recon").glob("*_recon.json"), None)
+    assert sidecar is not None
+    # Nothing was made anew where the comparator came back.
+    assert json.loads(sidecar.read_text())["BidsRecon"]["Settings"]["weights"] == {}

@@ -79,8 +79,10 @@ def find_model(plan: Plan, analysis: Analysis) -> tuple[Model, list[str]]:
     decoder = path.with_suffix(".safetensors")
     _check_decoder(decoder, fold, analysis)
     masks = _masks(plan, analysis, path, data)
-    stamps = weights_stamps(weights_of(analysis.recipe), plan.settings)
-    if data["BidsRecon"]["Settings"]["weights"] != stamps:
+    needed = weights_of(analysis.recipe, learns=False)
+    stamps = weights_stamps(needed, plan.settings)
+    trained = data["BidsRecon"]["Settings"]["weights"]
+    if {name: trained[name] for name in needed if name in trained} != stamps:
         raise UserError(
             f"{path}: these decoders were trained on features of other pretrained "
             "weights than those that are here. Use the same, or train them again."
@@ -168,7 +170,9 @@ def _read(path: Path) -> dict[str, Any]:
         for name, kind in LEARNED.items():
             if not isinstance(data[name], kind):
                 raise TypeError(f"{name} is no {kind.__name__}")
-        _ = data["BidsRecon"]["Settings"]["weights"], data["BidsRecon"]["Version"]
+        _ = data["BidsRecon"]["Version"]
+        if not isinstance(data["BidsRecon"]["Settings"]["weights"], dict):
+            raise TypeError("weights is no dict")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: this is no sidecar of decoders that can be applied ({error!r}). "
