@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
-from toy_gan import TINY, problem
+from toy_gan import TINY, coarse, problem
 from toys import fill
 
 from bids_recon.datatypes import Targets
@@ -14,7 +14,7 @@ from bids_recon.decoders import training
 from bids_recon.decoders.adversarial_training import AdversarialTraining
 from bids_recon.decoders.gan import GAN
 from bids_recon.decoders.state import state_of
-from bids_recon.errors import UserError
+from bids_recon.errors import Status, UserError
 from bids_recon.machine import AbsentWeightsError, Machine
 from bids_recon.plan.methods import whole_recipe
 
@@ -127,6 +127,25 @@ def test_fewer_pictures_than_a_batch_are_told():
         GAN(**TINY | {"batch_size": 64}).fit(X, Y, groups)
 
 
+@pytest.fixture
+def coarse_weights(tmp_path):
+    path = tmp_path / "coarse.safetensors"
+    save_file(fill(coarse()).state_dict(), path)
+    return path
+
+
+def test_pictures_too_small_for_the_comparator_are_told(coarse_weights):
+    X, Y, groups = problem()
+    options = {"comparator": "toy_gan:coarse", "layer": "3"}
+    decoder = GAN(**TINY | options, weights=str(coarse_weights))
+    said = "28 pixels on a side, which are too small for the layer 3 of its comparator"
+    for begin in (lambda: decoder.check((20, 28)), lambda: decoder.fit(X, Y, groups)):
+        with pytest.raises(UserError, match=said):
+            begin()
+    decoder.check()
+    decoder.check((20, 63))
+
+
 def test_a_loss_that_is_no_number_is_told():
     X, Y, groups = problem()
     with pytest.raises(UserError, match="gan: the loss was not a number in the first"):
@@ -186,3 +205,26 @@ def test_what_was_trained_is_applied_where_the_comparator_is_not(
     assert sidecar is not None
     # Nothing was made anew where the comparator came back.
     assert json.loads(sidecar.read_text())["BidsRecon"]["Settings"]["weights"] == {}
+
+
+def test_a_run_that_is_too_small_is_refused_before_its_first_job(
+    small_dataset, tmp_path, run, coarse_weights
+):
+    out = tmp_path / "out"
+    options = own_recipe(tmp_path, batch="batch_size: 22")
+    code, said = run(small_dataset, out, "participant", *options, "--split", "all")
+    assert code == Status.USAGE
+    # Of 24 trials, 3 are held out.
+    assert "sub-01, recipe own: The decoder gan learns from batches of 22" in said
+    assert "there are 21 training trials" in said
+    options = own_recipe(tmp_path, batch="batch_size: 16")
+    more = ["--train-fraction", "0.5", "1", "--split", "kfold:12"]
+    code, said = run(small_dataset, out, "participant", *options, *more)
+    assert code == Status.USAGE
+    assert "sub-01, recipe own, --train-fraction 0.5: The decoder gan learns" in said
+    comparator = f"comparator: 'toy_gan:coarse', layer: '3', weights: {coarse_weights}"
+    options = own_recipe(tmp_path, comparator=comparator)
+    code, said = run(small_dataset, out, "participant", *options, "--split", "all")
+    assert code == Status.USAGE
+    assert "too small for the layer 3" in said
+    assert not [*out.rglob("*_bold*"), *out.rglob("*.npy"), *out.rglob("*.h5")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_recon.decoders.training import seeded
+from bids_recon.errors import Status, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,29 @@ class Comparator:
     def __call__(self, pictures: "torch.Tensor") -> "torch.Tensor":
         """Return the layer's units (n, *shape) of pictures (n, 3, H, W) in [0, 1]."""
         return self.encoder.activations(pictures, [self.layer])[0]
+
+    def check(self, side: int) -> None:
+        """Check that pictures of so many pixels on a side come as far as the layer.
+
+        Raises
+        ------
+        UserError
+            If they are too small.
+        """
+        import torch
+
+        device = next(self.encoder.network.parameters()).device
+        try:
+            with torch.inference_mode():
+                self(torch.zeros(1, 3, side, side, device=device))
+        except RuntimeError as error:
+            raise UserError(
+                f"The decoder gan draws pictures of {side} pixels on a side, which are "
+                f"too small for the layer {self.layer} of its comparator ({error}). "
+                "Give the recipe larger pictures (pictures: max_size) or the decoder a "
+                "larger side, or take comparator: self-trained.",
+                Status.USAGE,
+            ) from error
 
 
 def self_trained(

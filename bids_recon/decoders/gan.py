@@ -153,17 +153,42 @@ class GAN(NetworkDecoder):
             # What is not compared need not be there.
             self.weights = None
 
-    def check(self) -> None:
+    def check(self, size: tuple[int, int] | None = None) -> None:
         """Check that the comparator can be loaded and has the layer that is compared.
+
+        Parameters
+        ----------
+        size : (int, int), optional
+            The height and width of pictures, where they are known.
 
         Raises
         ------
         UserError
-            If not: which layers it has.
+            If not: which layers it has; or if what is drawn is too small for it.
         """
-        if self.weights is not None:
-            path = self.machine.weights(self.weights)
-            load_encoder(self.comparator, path).module_of(str(self.layer))
+        if self.weights is None:
+            return
+        encoder = load_encoder(self.comparator, self.machine.weights(self.weights))
+        encoder.module_of(str(self.layer))
+        if size is not None:
+            Comparator(encoder, str(self.layer)).check(self._side(*size))
+
+    def check_trials(self, groups: np.ndarray) -> None:
+        """Check that training trials, groups (n_trials,) of which are held out, do.
+
+        Raises
+        ------
+        UserError
+            If they are fewer than a batch.
+        """
+        n_train = len(self._sides(groups)[0])
+        if n_train < self.batch_size:
+            raise UserError(
+                f"The decoder gan learns from batches of {self.batch_size} pictures, "
+                f"one a trial, and there are {n_train} training trials beside those "
+                f"that it stops by. Give it a batch_size of at most {n_train}, or "
+                "use ridge."
+            )
 
     def fit(
         self,
@@ -187,9 +212,10 @@ class GAN(NetworkDecoder):
         Raises
         ------
         UserError
-            If there are fewer trials with pictures than a batch has, or the loss is
-            not a number.
+            If there are fewer trials with pictures than a batch has, what is drawn is
+            too small for the comparator, or the loss is not a number.
         """
+        self.check_trials(groups)
         self._unseen = None if prior is None else Pictures.of(prior.values)
         super().fit(X, Y, groups)
         del self._unseen, self._pictures
@@ -202,13 +228,6 @@ class GAN(NetworkDecoder):
 
     def _prepare(self, X: np.ndarray, Y: Targets, train: np.ndarray) -> None:  # noqa: ARG002
         self._pictures = Y.values, np.unique(Y.rows[train])
-        if len(train) < self.batch_size:
-            raise UserError(
-                f"The decoder gan learns from batches of {self.batch_size} pictures, "
-                f"one a trial, and there are {len(train)} training trials beside those "
-                f"that it stops by. Give it a batch_size of at most {len(train)}, or "
-                "use ridge."
-            )
 
     def _key(self, X: np.ndarray, Y: Targets, train: np.ndarray) -> str:
         """Add the pictures, whose mean is a constant, and what compares them."""
@@ -221,11 +240,15 @@ class GAN(NetworkDecoder):
             digest.update(stamp_of(self.machine.weights(self.weights)).encode())
         return digest.hexdigest()
 
+    def _side(self, height: int, width: int) -> int:
+        """Return the side of what is drawn, for pictures of a size."""
+        return self.side or min(max(height, width, SMALLEST), LARGEST)
+
     def _network(self) -> "PictureGenerator":
         from bids_recon.networks.adversarial import PictureGenerator
 
         height, width = (int(length) for length in self.shape_[1:])
-        side = self.side or min(max(height, width, SMALLEST), LARGEST)
+        side = self._side(height, width)
         return PictureGenerator(
             len(self.x_mean_),
             (height, width),
@@ -243,10 +266,13 @@ class GAN(NetworkDecoder):
         device = batches.device
         with seeded(self.seed + 1, device):
             discriminator = Discriminator(network.side, self.width).to(device)
+        comparator = self._comparator(network, device) if self.feature else None
+        if comparator is not None:
+            comparator.check(network.side)
         return AdversarialTraining(
             network,
             discriminator,
-            self._comparator(network, device) if self.feature else None,
+            comparator,
             partial(self._further, network, device),
             batches,
             self,

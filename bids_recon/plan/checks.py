@@ -2,10 +2,13 @@
 
 import logging
 
+from bids_recon.dataset.stimuli import common_size
+from bids_recon.datatypes import Trials, repeated
 from bids_recon.engine.clusters import check_cluster
 from bids_recon.errors import Status, UserError
+from bids_recon.evaluation.folds import Split
 from bids_recon.plan.estimate import largest_run_mb, needed_mb
-from bids_recon.plan.methods import check_machine
+from bids_recon.plan.methods import check_machine, decoder_of, machine_of
 from bids_recon.plan.picture_sets import picture_sets
 from bids_recon.plan.plan import Plan, split_trials
 from bids_recon.plan.recipes import check_training_pictures
@@ -28,7 +31,38 @@ def check_split(plan: Plan) -> None:
     for recipe in {a.recipe.variant: a.recipe for a in plan.analyses}.values():
         trials, split = split_trials(plan, recipe, plan.own_trials)
         check_training_pictures(plan, recipe, trials, split)
+        if "decode" in plan.settings.stages and not plan.applies:
+            check_decoders(plan, recipe, trials, split)
         picture_sets(plan, recipe, trials, split)
+
+
+def check_decoders(plan: Plan, recipe: Recipe, trials: Trials, split: Split) -> None:
+    """Check that trials and pictures are enough for decoders that say what they need.
+
+    Raises
+    ------
+    UserError
+        If they are not.
+    """
+    for step in recipe.decode.values():
+        decoder = decoder_of(step, machine_of(plan.settings))
+        if not hasattr(decoder, "check_trials"):
+            continue
+        for fold in split.folds:
+            rows = fold.train
+            if recipe.responses.average_train:
+                rows = rows[~repeated(trials.iloc[rows]).duplicated().to_numpy()]
+            try:
+                decoder.check_trials(split.groups[rows])
+            except UserError as error:
+                share = recipe.train_fraction
+                given = "" if share == 1 else f", --train-fraction {share:g}"
+                raise UserError(
+                    f"sub-{plan.subject}, recipe {recipe.name}{given}: {error}",
+                    Status.USAGE,
+                ) from error
+        paths = list(plan.pictures.values())
+        decoder.check(common_size(paths, recipe.picture_size))
 
 
 def check_weights(settings: Settings, recipes: tuple[Recipe, ...]) -> None:
