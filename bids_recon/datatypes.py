@@ -187,7 +187,8 @@ class Prior:
     Parameters
     ----------
     values : array of shape (n_prior, *shape)
-        The features to decode, of pictures that were never shown.
+        The features to decode, of pictures that were never shown; ``Pictures`` for a
+        decoder that draws.
     beside : array of shape (n_trials, n_more)
         Other features of the picture of each training trial.
     beside_prior : array of shape (n_prior, n_more)

@@ -1,22 +1,28 @@
 """The generator that learns to draw: what it goes on with, and what it refuses."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
-from toy_gan import TINY, coarse, problem
+from toy_gan import CPU, TINY, coarse, problem
 from toys import fill
 
-from bids_recon.datatypes import Targets
+from bids_recon.datatypes import Prior, Targets
 from bids_recon.decoders import training
 from bids_recon.decoders.adversarial_training import AdversarialTraining
 from bids_recon.decoders.gan import GAN
 from bids_recon.decoders.state import state_of
 from bids_recon.errors import Status, UserError
+from bids_recon.features.pixels import Pixels
 from bids_recon.machine import AbsentWeightsError, Machine
+from bids_recon.pictures import Pictures
 from bids_recon.plan.methods import whole_recipe
+from bids_recon.recipe_file import read_recipe
+from bids_recon.stages.decode.features import Gallery
+from bids_recon.stages.decode.posterior import prior_of
 
 # Killed
 
@@ -228,3 +234,27 @@ def test_a_run_that_is_too_small_is_refused_before_its_first_job(
     assert code == Status.USAGE
     assert "too small for the layer 3" in said
     assert not [*out.rglob("*_bold*"), *out.rglob("*.npy"), *out.rglob("*.h5")]
+
+
+def test_pictures_never_shown_stay_bytes_until_they_are_drawn_from():
+    rng = np.random.default_rng(0)
+    shown, unseen = rng.integers(0, 256, (2, 1000, 3, 32, 32), dtype=np.uint8)
+    gallery = Gallery(Pictures.of(shown), unseen=Pictures.of(unseen))
+    step = read_recipe("gan-small").decode["pixels"]
+    tracemalloc.start()
+    prior = prior_of(step, gallery, Pixels(), np.arange(1000), CPU)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # As numbers, each would be 12 MB.
+    assert peak < 1e6
+    np.testing.assert_array_equal(
+        prior.values[np.array([7, 3])], np.float32(unseen[[7, 3]]) / 255
+    )
+    assert prior.beside.shape == prior.beside_prior.shape == (1000, 0)
+    X, Y, groups = problem(size=(32, 32))
+    bare = np.empty((24, 0))
+    found, expected = (
+        GAN(**TINY).fit(X, Y, groups, Prior(values, bare, bare)).predict(X)
+        for values in (prior.values, np.asarray(prior.values))
+    )
+    np.testing.assert_array_equal(found, expected)

@@ -8,13 +8,14 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from bids_recon.datatypes import FeatureSpace, Prior
+from bids_recon.decoders import DECODERS
 from bids_recon.evaluation.folds import Fold
 from bids_recon.features import FEATURES
 from bids_recon.files import save_arrays, write_whole
 from bids_recon.machine import Machine
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.recipe import DecodeStep
-from bids_recon.registry import build
+from bids_recon.registry import build, load
 from bids_recon.stages.decode.features import Gallery
 
 LENGTHS = (0.0, 0.05, 0.1, 0.2)
@@ -44,18 +45,23 @@ def prior_of(
         Where to compute.
     """
     distinct, rows = np.unique(training, return_inverse=True)
-    known = np.concatenate([gallery.pictures[distinct], gallery.prior])
-    beside = [np.empty((len(known), 0))]
-    for method in step.beside:
-        other = build(FEATURES, "feature space", method.name, method.options, machine)
-        encoded = other.fit(known).encode(known)
-        beside.append(encoded.reshape(len(known), -1))
-    both = np.hstack(beside)
+    both = np.empty((len(distinct) + len(gallery.prior), 0))
+    if step.beside:
+        known, beside = np.concatenate([gallery.pictures[distinct], gallery.prior]), []
+        for method in step.beside:
+            other = build(
+                FEATURES, "feature space", method.name, method.options, machine
+            )
+            encoded = other.fit(known).encode(known)
+            beside.append(encoded.reshape(len(known), -1))
+        both = np.hstack([both, *beside])
     smooth = np.empty((0, 0, 0))
     if hasattr(space, "smooth"):
         smooth = np.stack([space.smooth(length) for length in LENGTHS])
+    draws = getattr(load(DECODERS, "decoder", step.decoder.name), "draws", False)
     return Prior(
-        gallery.prior_features(space),
+        # Pictures as such stay the bytes that they are.
+        gallery.prior if draws else gallery.prior_features(space),
         both[: len(distinct)][rows],
         both[len(distinct) :],
         smooth,
