@@ -247,3 +247,22 @@ def test_a_worker_that_hangs_while_it_closes_is_ended():
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
     assert done.returncode == 1
+
+
+def test_ctrl_c_stays_ours_where_slurm_is_used():
+    code = (
+        "import signal\n"
+        "from bids_recon.engine.slurm import Slurm\n"
+        "ours = lambda *_: None\n"
+        "signal.signal(signal.SIGINT, ours)\n"
+        "try:\n"
+        "    Slurm(None, [])\n"
+        "except AttributeError:\n"
+        "    pass\n"
+        "import dask_jobqueue.runner\n"
+        "assert signal.getsignal(signal.SIGINT) is ours\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

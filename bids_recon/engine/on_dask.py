@@ -376,8 +376,9 @@ def _crew(cluster: Cluster, jobs: Sequence[Job]) -> Iterator[_Crew]:
         if ENDING.is_set():
             # Another thread is about it; the process ends in a moment.
             Event().wait()
-        BEFORE_END.remove(end)
+        # A signal that comes meanwhile must find it, or the process would end amid it.
         end()
+        BEFORE_END.remove(end)
 
 
 def _end(crew: _Crew, tokens: Sequence[Any]) -> None:

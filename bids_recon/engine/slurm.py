@@ -4,6 +4,7 @@ The scheduler runs in this process. Workers reach it by TLS, with certificates t
 made for the run and can be read by nobody else.
 """
 
+import signal
 import subprocess
 import tempfile
 import time
@@ -93,8 +94,11 @@ class Slurm:
         from distributed import Client, Scheduler, SpecCluster
         from distributed.security import Security
 
+        # While it loads, dask-jobqueue has Ctrl-C end the program in its own way.
+        before = signal.getsignal(signal.SIGINT)
         from bids_recon.engine.slurm_jobs import Kind, write_keys
 
+        signal.signal(signal.SIGINT, before)
         self._name = f"bids-recon-{uuid4().hex[:8]}"
         self._cluster_asked = cluster
         cluster.logs.mkdir(parents=True, exist_ok=True)
