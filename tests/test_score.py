@@ -1,5 +1,7 @@
 """Scoring folders of pictures from any tool."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,6 +37,11 @@ def run(capsys):
     return call
 
 
+def table_of(text):
+    """Read what was printed, each cell as it stands there."""
+    return pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False)
+
+
 def test_the_table_is_that_of_the_metrics(folders, tmp_path, run):
     status, out, err = run(*folders, "--out", tmp_path / "scores.tsv")
     assert status == 0, err
@@ -59,15 +66,14 @@ def test_the_seed_is_that_of_what_is_drawn(folders, run):
     tables = [run(*folders, "--seed", seed)[1] for seed in (0, 1, 1)]
     assert tables[0] == run(*folders)[1]
     assert tables[1] == tables[2]
-    rows = [
-        [line.split("\t") for line in table.strip().split("\n")[1:]] for table in tables
-    ]
-    for one, other in zip(rows[0], rows[1], strict=True):
-        # The value is not drawn; the interval of every row that has one is.
-        assert one[:3] == other[:3]
-        if one[1] == "pixel_correlation":
-            assert one[3:5] != other[3:5]
-            assert one[5] != other[5]
+    first, second = both = [table_of(text) for text in tables[:2]]
+    # The value is not drawn; the interval of every row that has one is.
+    same = ["profile", "metric", "value"]
+    assert first[same].equals(second[same])
+    one, other = (t.set_index("metric").loc["pixel_correlation"] for t in both)
+    interval = ["ci_low", "ci_high"]
+    assert list(one[interval]) != list(other[interval])
+    assert one["chance"] != other["chance"]
 
 
 def test_reconstructions_of_another_size_are_brought_to_that_of_the_seen(folders, run):
@@ -77,7 +83,7 @@ def test_reconstructions_of_another_size_are_brought_to_that_of_the_seen(folders
     status, out, err = run(*folders)
     assert status == 0, err
     assert "seen 20 x 16, reconstructed 80 x 64" in err
-    first, again = (float(text.split("\n")[1].split("\t")[2]) for text in (before, out))
+    first, again = (float(table_of(text).loc[0, "value"]) for text in (before, out))
     assert again == pytest.approx(first, abs=0.1)
 
 
@@ -87,8 +93,8 @@ def test_one_picture_is_n_a_where_it_must_be(folders, run):
             path.unlink()
     status, out, err = run(*folders)
     assert status == 0
-    row = next(line for line in out.split("\n") if "two_way" in line)
-    assert row.split("\t")[2] == "n/a"
+    scores = table_of(out).set_index("metric")
+    assert scores.loc["two_way_identification", "value"] == "n/a"
     assert "one test picture only" in err
 
 
@@ -99,7 +105,7 @@ def test_few_pictures_are_exchanged_in_every_way(folders, run):
     status, out, err = run(*folders)
     assert status == 0
     assert "Only 24 pairings of pictures exist" in err
-    assert out.strip().split("\n")[1].split("\t")[-1] == "23"
+    assert table_of(out).loc[0, "n_permutations"] == "23"
 
 
 def test_pictures_without_a_partner_are_named(folders, run):
