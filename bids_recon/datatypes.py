@@ -69,6 +69,11 @@ def repeated(trials: Trials) -> pd.Series:
     return trials["stimulus"].astype(str).where(seen, trials["stimulus"] + "\0imagery")
 
 
+def first_of_repeats(trials: Trials, rows: np.ndarray) -> np.ndarray:
+    """Return those of some rows that stand for their stimuli where repeats are one."""
+    return rows[~repeated(trials.iloc[rows]).duplicated().to_numpy()]
+
+
 def _positions(rows: np.ndarray) -> np.ndarray:
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -228,3 +228,11 @@ def _from_deep_colours(picture: Image.Image, raw_mode: str, path: Path) -> Image
     else:
         values = np.asarray(picture, dtype=np.uint32) * 256 + second
     return Image.fromarray(((values * 255 + DEEP // 2) // DEEP).astype(np.uint8))
+
+
+def stretched(picture: np.ndarray, percent: float) -> np.ndarray:
+    """Return a picture in [0, 1], so many percent of its values clipped at its ends."""
+    low, high = np.percentile(picture, (percent / 2, 100 - percent / 2))
+    if high <= low:
+        return np.clip(picture, 0, 1)
+    return (np.clip(picture, low, high) - low) / (high - low)

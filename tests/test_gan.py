@@ -23,13 +23,14 @@ from bids_recon.decoders.adversarial_training import (
 )
 from bids_recon.decoders.batches import Batches
 from bids_recon.decoders.comparator import Comparator
-from bids_recon.decoders.gan import GAN, stretched
+from bids_recon.decoders.gan import GAN
 from bids_recon.decoders.ridge import Ridge
 from bids_recon.decoders.state import restore, state_of
 from bids_recon.errors import UserError
 from bids_recon.machine import Machine
 from bids_recon.networks.adversarial import Autoencoder, Discriminator
 from bids_recon.networks.encoders import IMAGENET, Encoder
+from bids_recon.pictures import stretched
 from bids_recon.recipe_file import read_recipe
 
 E2E = read_recipe("shen2019-e2e").decode["pixels"].decoder.options

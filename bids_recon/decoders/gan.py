@@ -21,7 +21,7 @@ from bids_recon.decoders.network import NetworkDecoder, positive
 from bids_recon.decoders.training import seeded
 from bids_recon.errors import UserError
 from bids_recon.networks.encoder_names import load_encoder, weights_for
-from bids_recon.pictures import Pictures
+from bids_recon.pictures import Pictures, stretched
 from bids_recon.weights import stamp_of
 
 if TYPE_CHECKING:
@@ -359,11 +359,3 @@ class GAN(NetworkDecoder):
             for picture in out:
                 picture[:] = stretched(picture, self.stretch)
         return out
-
-
-def stretched(picture: np.ndarray, percent: float) -> np.ndarray:
-    """Return a picture in [0, 1], so many percent of its values clipped at its ends."""
-    low, high = np.percentile(picture, (percent / 2, 100 - percent / 2))
-    if high <= low:
-        return np.clip(picture, 0, 1)
-    return (np.clip(picture, low, high) - low) / (high - low)

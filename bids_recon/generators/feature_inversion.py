@@ -9,6 +9,7 @@ import numpy as np
 
 from bids_recon.datatypes import Decoded
 from bids_recon.machine import Machine, out_of_memory, ran_out_of_memory
+from bids_recon.pictures import stretched
 from bids_recon.weights import weights_called
 
 if TYPE_CHECKING:
@@ -249,9 +250,7 @@ class FeatureInversion:
     def _shown(self, picture: np.ndarray) -> np.ndarray:
         """Return a picture in [0, 1], its contrast stretched where that is asked."""
         if self.stretch is not None:
-            ends = (self.stretch / 2, 100 - self.stretch / 2)
-            low, high = np.percentile(picture, ends)
-            picture = (picture - low) / max(high - low, 1e-12)
+            picture = stretched(picture, self.stretch)
         return np.clip(picture, 0, 1).astype(np.float32)
 
     def _variable(self, n: int, init: np.ndarray | None, seed: int) -> "Variable":

@@ -3,7 +3,7 @@
 import logging
 
 from bids_recon.dataset.stimuli import common_size
-from bids_recon.datatypes import Trials, repeated
+from bids_recon.datatypes import Trials, first_of_repeats
 from bids_recon.engine.clusters import check_cluster
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.folds import Split
@@ -51,7 +51,7 @@ def check_decoders(plan: Plan, recipe: Recipe, trials: Trials, split: Split) -> 
         for fold in split.folds:
             rows = fold.train
             if recipe.responses.average_train:
-                rows = rows[~repeated(trials.iloc[rows]).duplicated().to_numpy()]
+                rows = first_of_repeats(trials, rows)
             try:
                 decoder.check_trials(split.groups[rows])
             except UserError as error:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from bids_recon.datatypes import FeatureSpace, repeated
+from bids_recon.datatypes import FeatureSpace, first_of_repeats
 from bids_recon.decoders.state import restore
 from bids_recon.files import write_whole
 from bids_recon.machine import Machine
@@ -72,7 +72,7 @@ def data_again(
         scale_in_place(test, _scaler(model, "scale_again"), room)
     kept = every
     if settings.average_test:
-        kept = kept[~repeated(material.responses.trials).duplicated().to_numpy()]
+        kept = first_of_repeats(material.responses.trials, kept)
     none = test.where(np.arange(0))
     return FoldData(none, test, kept[:0], material.picture[kept], kept[:0], room=room)
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from bids_recon.datatypes import Responses, Trials, fresh, repeated, row_blocks
+from bids_recon.datatypes import (
+    Responses,
+    Trials,
+    first_of_repeats,
+    fresh,
+    repeated,
+    row_blocks,
+)
 from bids_recon.errors import Note, UserError
 from bids_recon.evaluation.folds import Fold, Split
 from bids_recon.plan.methods import graph_of
@@ -225,19 +232,14 @@ def fold_pictures(
 
     One trial per picture on a side whose repeats the recipe averages.
     """
-    sides = []
+    sides, trials = [], material.responses.trials
     for rows, averaged in (
         (fold.train, recipe.responses.average_train),
         (fold.test, recipe.responses.average_test),
     ):
-        sides.append(material.picture[_kept(material, rows) if averaged else rows])
+        kept = first_of_repeats(trials, rows) if averaged else rows
+        sides.append(material.picture[kept])
     return sides[0], sides[1]
-
-
-def _kept(material: Material, rows: np.ndarray) -> np.ndarray:
-    """Return the rows that stand for their stimuli when repeats are averaged."""
-    shared = repeated(material.responses.trials.iloc[rows])
-    return rows[~shared.duplicated().to_numpy()]
 
 
 def fold_data(
@@ -263,7 +265,7 @@ def fold_data(
     train = side(responses, fold.train, scaler, settings.average_train, room)
     test = side(responses, fold.test, scaler, settings.average_test, room)
     if settings.average_train:
-        rows = _kept(material, fold.train)
+        rows = first_of_repeats(responses.trials, fold.train)
     if settings.standardize_again:
         scaler = Standardizer(None).fit(train.values, train.trials)
         scales |= scale_arrays(scaler, "scale_again")
