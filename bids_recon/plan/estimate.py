@@ -5,6 +5,8 @@ What networks take depends on the device and is not told.
 """
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -234,8 +236,15 @@ def sizes_of(plan: Plan, analysis: Analysis) -> Sizes:
 def n_voxels(run: RunPlan) -> int:
     """Return how many voxels the brain mask of a run has."""
     if run.run.mask is not None:
-        return int((read_volume(run.run.mask)[0] > 0.5).sum())
+        stat = run.run.mask.stat()
+        return _n_inside(run.run.mask, (stat.st_size, stat.st_mtime_ns))
     return int(np.prod(open_image(run.run.bold).shape[:3]))
+
+
+# The stamp has a mask read once for as long as its file stays as it is.
+@cache
+def _n_inside(mask: Path, stamp: tuple[int, int]) -> int:  # noqa: ARG001
+    return int((read_volume(mask)[0] > 0.5).sum())
 
 
 def largest_run_mb(plan: Plan) -> int:

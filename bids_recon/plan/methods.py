@@ -236,9 +236,12 @@ def check_machine(recipes: tuple[Recipe, ...], settings: Settings) -> None:
             groups.setdefault(space.shared, []).append(space)
     for group in groups.values():
         group[0].check(group)
-    for step in steps:
-        decoder = decoder_of(step, machine)
-        if learns and hasattr(decoder, "check"):
+    if not learns:
+        return
+    # Shares of the training pictures have the same decoders.
+    decoders = [decoder_of(step, machine) for step in steps]
+    for decoder in {repr(own): own for own in decoders}.values():
+        if hasattr(decoder, "check"):
             decoder.check()
 
 
