@@ -72,7 +72,9 @@ def make_parser(listing: bool = False) -> argparse.ArgumentParser:
     reading = parser.add_argument_group("what is read")
     _add_selection(reading)
     _add_pictures(reading)
-    _add_method(parser.add_argument_group("what is done"))
+    doing = parser.add_argument_group("what is done")
+    _add_method(doing)
+    _add_scope(doing)
     _add_machine(parser.add_argument_group("how it runs"))
     return parser
 
@@ -220,6 +222,9 @@ def _add_method(group: Any) -> None:
         "next, such as 0.25 0.5 1, and draw how scores grow (1)",
     )
     group.add_argument("--seed", type=int, metavar="N", help="of all randomness (0)")
+
+
+def _add_scope(group: Any) -> None:
     group.add_argument(
         "--stages",
         nargs="+",

@@ -1,6 +1,6 @@
 """Stage 5: reconstructions are compared with what was seen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -74,11 +74,8 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
     recipe = analysis.recipe
     files = recon_files(plan, analysis)
     trials, split = trials_and_split(plan, recipe)
-    table = listing(trials, split, recipe, n_samples(recipe))
     sets = picture_sets(plan, recipe, trials, split)
-    place = table.columns.get_loc("split") + 1
-    of_pictures = [sets.get(name) for name in table["stimulus"]]
-    table.insert(place, "set", pd.Series(of_pictures, dtype=object))
+    table = with_sets(listing(trials, split, recipe, n_samples(recipe)), sets)
     record = Record(
         stage="evaluate",
         settings={
@@ -143,6 +140,14 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         notes += [verdict] if suspicious else []
     sidecar.write(record, describe, notes, judge.used)
     return Result(True, reason, tuple(notes))
+
+
+def with_sets(table: pd.DataFrame, sets: Mapping[str, str]) -> pd.DataFrame:
+    """Return a listing with the set of each picture, empty for none."""
+    found = [sets.get(name) for name in table["stimulus"]]
+    place = table.columns.get_loc("split") + 1
+    table.insert(place, "set", pd.Series(found, dtype=object))
+    return table
 
 
 def told_of_sets(table: pd.DataFrame, recipe: Recipe) -> list[str]:

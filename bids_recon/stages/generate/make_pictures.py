@@ -168,7 +168,7 @@ class Maker:
         """Yield what is made of some trials at a time, in whole batches."""
         seed = seed_of(self.plan, self.recipe, fold.name)
         n_trials = len(next(iter(decoded.values())).values)
-        step = self.at_once or self._at_a_time
+        step = self._at_a_time
         for start in range(0, n_trials, step):
             part = slice(start, min(start + step, n_trials))
             some = {
@@ -180,6 +180,8 @@ class Maker:
     @property
     def _at_a_time(self) -> int:
         """How many pictures are made and held at a time."""
+        if self.at_once is not None:
+            return self.at_once
         shape = self.material.gallery.pictures.shape[1:]
         return max(1, BLOCK_VALUES // int(np.prod(shape)))
 
@@ -280,15 +282,17 @@ class Maker:
             # Trials that showed one picture have its features in common.
             distinct, rows = np.unique(test_picture, return_inverse=True)
             size, parts = gallery.pictures.shape[2:], []
-            for picture in self._split(distinct):
+            seed = seed_of(self.plan, self.recipe, fold.name)
+            for start in range(0, len(distinct), self._at_a_time):
+                picture = distinct[start : start + self._at_a_time]
                 true = {
                     need: Decoded(
                         np.asarray(gallery.targets(part.space, picture)), part.space
                     )
                     for need, part in test.items()
                 }
-                made = self._blocks(fold, self._as_true_pictures(true))
-                parts += [at_size(some, size) for _, some in made]
+                made = self.generator.generate(self._as_true_pictures(true), seed)
+                parts.append(at_size(made, size))
             return np.concatenate(parts)[rows]
 
         def nearest() -> np.ndarray:
@@ -304,11 +308,6 @@ class Maker:
             if not path.is_file():
                 values = makers[kind]()
                 write_whole(path, lambda part, values=values: np.save(part, values))
-
-    def _split(self, picture: np.ndarray) -> list[np.ndarray]:
-        """Divide pictures (n,) into those that are made at a time."""
-        step = self.at_once or self._at_a_time
-        return [picture[start : start + step] for start in range(0, len(picture), step)]
 
     def _as_true_pictures(self, true: dict[str, Decoded]) -> dict[str, Decoded]:
         wanted = getattr(self.generator, "as_pictures", ())
