@@ -1,6 +1,8 @@
 """Profiles, networks and weights, against other people's code."""
 
+import csv
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -608,12 +610,12 @@ def test_a_whole_profile_by_the_command_with_random_weights(
     )
     said = capsys.readouterr()
     assert status == 0, said.err
-    rows = [line.split("\t") for line in said.out.strip().split("\n")]
-    assert [row[1] for row in rows[1:]] == [
+    rows = list(csv.DictReader(io.StringIO(said.out), delimiter="\t"))
+    assert [row["metric"] for row in rows] == [
         m.name for m in read_profile("mindeye").metrics
     ]
-    assert all(row[0] == "mindeye-1" for row in rows[1:])
-    assert all(row[2] != "n/a" for row in rows[1:])
+    assert all(row["profile"] == "mindeye-1" for row in rows)
+    assert all(row["value"] != "n/a" for row in rows)
 
 
 def test_a_metric_without_weights_raises_for_who_asks(no_caches):

@@ -55,6 +55,7 @@ PUBLISHED = {
     # Pixels alone.
     "deeprecon": {},
     "miyawaki": {},
+    "shen2019": {},
 }
 
 
