@@ -46,6 +46,15 @@ def test_as_many_processes_as_fit(plan, caplog, share, n_procs, expected):
         assert processes_within_memory(settings, [plan]) == expected
     told = f"{expected} run at once instead of {n_procs}" in caplog.text
     assert told == (expected < n_procs)
+    assert "takes what it needs" not in caplog.text
+
+
+def test_too_little_for_one_process_is_told(plan, caplog):
+    need = estimate(plan).memory_mb
+    settings = replace(plan.settings, mem_mb=need - 1)
+    with caplog.at_level(logging.WARNING, "bids_recon"):
+        assert processes_within_memory(settings, [plan]) == 1
+    assert f"--mem-mb {need - 1}: a process needs about {need} MB" in caplog.text
 
 
 def test_a_run_begins_no_more_processes_than_fit(plan, small_dataset, tmp_path):

@@ -95,7 +95,7 @@ def check_place(settings: Settings) -> None:
 
 
 def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
-    """Return how many processes fit into ``--mem-mb``; one where it is rather little.
+    """Return how many processes fit into ``--mem-mb``; one where that may not do.
 
     Raises
     ------
@@ -114,6 +114,14 @@ def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:
         )
     need = max(needed_mb(plan) for plan in plans)
     fit = max(1, settings.mem_mb // need)
+    if need > settings.mem_mb:
+        logger.warning(
+            "--mem-mb %d: a process needs about %d MB if regions are as large as the "
+            "brain mask, and takes what it needs. Smaller regions or pictures "
+            "(pictures: {max_size: ...}) need less.",
+            settings.mem_mb,
+            need,
+        )
     if fit < n_procs:
         logger.warning(
             "A process needs about %d MB; %d run at once instead of %d.",
