@@ -9,11 +9,9 @@ from test_workflow import GROUP, files_of
 SKIP = ("logs", "figures", *GROUP)
 
 
-@pytest.fixture(params=["one", "several"])
-def alone(request):
-    """Words before a command that give it process numbers of its own, or none."""
-    if request.param == "one":
-        return []
+@pytest.fixture
+def alone():
+    """Words before a command that give it process numbers of its own."""
     words = ["unshare", "--pid", "--fork", "--mount-proc"]
     if not shutil.which("unshare") or subprocess.run([*words, "true"]).returncode:
         pytest.skip("processes cannot be given numbers of their own here")
@@ -38,10 +36,10 @@ def test_the_same_run_twice_at_once(
 
 
 def test_runs_of_other_recipes_at_once_leave_each_its_outputs(
-    small_dataset, finished, tmp_path, command, options, alone
+    small_dataset, finished, tmp_path, command
 ):
     out = tmp_path / "derivatives"
-    words = [*alone, *command, small_dataset, out, "participant"]
+    words = [*command, small_dataset, out, "participant"]
     common = ["--roi", "visual=V1+V2", "--split", "kfold:3", "--recipe"]
     ends = all_of(
         [*words, *common, "eigenimage"], [*words, *common, "miyawaki2008-omp"]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kills import kill_when
 from safetensors.torch import save_file
 
 from bids_recon.errors import Status, UserError
@@ -184,11 +185,7 @@ def test_from_start_to_page_and_on_after_a_kill(
     assert page.count("own-network") > 1
     out.rename(whole)
     started = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
-    while started.poll() is None:
-        if len(list(out.rglob("*_recon/0*.png"))) >= 4:
-            started.kill()
-            break
-    started.wait()
+    kill_when(started, lambda: len(list(out.rglob("*_recon/0*.png"))) >= 4)
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*_recon/0*.png")}
     assert 4 <= len(made) < 24
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)

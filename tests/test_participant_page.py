@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 import pytest
+from nireports.assembler.report import Report
 
 from bids_recon.engine import Outcome
 from bids_recon.reports.gallery import N_STATIC, Gallery, Made, Row, gallery_html
@@ -207,6 +209,38 @@ def test_a_browser_sorts_filters_and_opens(tmp_path):
         "2",
         "true Trial 200: p200.png",
     ]
+
+
+def test_the_page_is_that_of_nireports_own_search(tmp_path):
+    folder = tmp_path / "sub-01" / "figures"
+    folder.mkdir(parents=True)
+    parts = [f"desc-{name}_about" for name in ("cite", "summary", "settings")]
+    parts += [
+        f"label-{label}_desc-{desc}_{suffix}"
+        for label in ("V1", "V2")
+        for desc in ("tinyLatent", "eigenimage")
+        for suffix in ("scores", "heading", "spurious")
+    ]
+    parts += ["label-V1_desc-tinyLatent_decoding", "desc-pearsonV1_connectivity"]
+    for part in parts:
+        text = f"<p>{part}</p>"
+        (folder / f"sub-01_task-digits_{part}.html").write_text(text)
+    (folder / "sub-01_report.json").write_text("{}")
+    (folder / "notes of mine").write_text("not a part")
+    write_page(tmp_path, folder, "ours.html", "participant", subject="01")
+    package = files("bids_recon.reports")
+    report = Report(
+        *(tmp_path, None),
+        bootstrap_file=package.joinpath("participant.yml"),
+        out_filename="theirs.html",
+        reportlets_dir=folder,
+        metadata={"template": str(package.joinpath("report.tpl"))},
+        subject="01",
+    )
+    report.generate_report()
+    text = (tmp_path / "ours.html").read_text()
+    assert text == (tmp_path / "theirs.html").read_text()
+    assert all(f"<p>{part}</p>" in text for part in parts)
 
 
 class Plan:

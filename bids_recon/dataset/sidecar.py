@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,7 @@ def _is_as(known: Any, path: Path) -> bool:
     return isinstance(known, Mapping) and checksum(path) == known.get("SHA256")
 
 
+@cache
 def library_versions() -> dict[str, str]:
     """Return the versions of what the numbers come from."""
     return {

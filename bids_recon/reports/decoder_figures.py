@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bids_recon.reports.figures import STYLE, bounds, colours_of
+from bids_recon.reports.figures import STYLE, Slices, colours_of
 
 
 def training_curves(curves: dict[str, tuple[np.ndarray, int]]) -> Figure:
@@ -54,8 +54,6 @@ def maps_on_mean(mean: nib.Nifti1Image, maps: dict[str, np.ndarray]) -> Figure:
     maps : dict of str to array of shape (x, y, z)
         What is shown by its name; NaN where there is nothing.
     """
-    canonical = nib.as_closest_canonical(mean)
-    values = np.asarray(canonical.dataobj)
     turned = {
         name: np.asarray(
             nib.as_closest_canonical(
@@ -65,40 +63,22 @@ def maps_on_mean(mean: nib.Nifti1Image, maps: dict[str, np.ndarray]) -> Figure:
         for name, own in maps.items()
     }
     known = np.logical_or.reduce([np.isfinite(own) for own in turned.values()])
-    occupied = np.flatnonzero(known.any(axis=(0, 1)))
-    picks = np.unique(np.linspace(0, len(occupied) - 1, 8).round().astype(int))
-    area = bounds((values != 0) | known)
-    zooms = nib.affines.voxel_sizes(canonical.affine)
-    top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
-    options = {
-        "origin": "lower",
-        "interpolation": "nearest",
-        "aspect": zooms[1] / zooms[0],
-    }
+    slices = Slices.through(mean, known)
     with mpl.rc_context(STYLE):
-        height = 11 / len(picks) * 1.15 + 0.3
-        figure = Figure(figsize=(11, height * len(turned)), layout="constrained")
-        axes = figure.subplots(len(turned), len(picks), squeeze=False)
-        for row, (name, own) in zip(axes, turned.items(), strict=True):
-            most = float(np.nanmax(own)) or 1.0
-            for axis, z in zip(row, occupied[picks], strict=True):
-                axis.imshow(
-                    values[(*area, z)].T, cmap="gray", vmin=0, vmax=top, **options
-                )
-                shown = axis.imshow(
-                    np.ma.masked_invalid(own[(*area, z)].T),
-                    cmap="inferno",
-                    vmin=0,
-                    vmax=most,
-                    **options,
-                )
-                place = nib.affines.apply_affine(canonical.affine, (0, 0, z))[2]
-                axis.set_title(f"z = {place:.0f} mm", fontsize=9)
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(False)
-            row[0].set_ylabel(name, fontsize=9)
-            figure.colorbar(shown, ax=row, shrink=0.8, pad=0.01)
+        height = (slices.height + 0.3) * len(turned)
+        figure = Figure(figsize=(11, height), layout="constrained")
+        rows = figure.subplots(len(turned), 1, squeeze=False)[:, 0]
+        for axis, (name, own) in zip(rows, turned.items(), strict=True):
+            slices.draw_mean(axis)
+            shown = axis.imshow(
+                np.ma.masked_invalid(slices.of(own)),
+                cmap="inferno",
+                vmin=0,
+                vmax=float(np.nanmax(own)) or 1.0,
+                **slices.options,
+            )
+            axis.set_ylabel(name, fontsize=9)
+            figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.01)
     return figure
 
 

@@ -1,16 +1,21 @@
 """Figures of a report, as SVG whose bytes repeat."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import Any, Self
 
 import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 STYLE = {
+    # Each picture as it is, in place of one drawing of all.
+    "image.composite_image": False,
     "svg.hashsalt": "bids-recon",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -19,6 +24,12 @@ STYLE = {
     "axes.spines.right": False,
     "axes.titlesize": 11,
 }
+GAP = 2
+"""Voxels between slices."""
+
+PITCH = 1.06
+"""From one picture to the next, whose longer side is one."""
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
@@ -38,34 +49,18 @@ def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> Figure
     masks : dict of str to array of shape (x, y, z), bool
         Regions by name.
     """
-    canonical = nib.as_closest_canonical(mean)
-    values = np.asarray(canonical.dataobj)
     regions = {name: _canonical(mask, mean) for name, mask in masks.items()}
-    union = np.logical_or.reduce(list(regions.values()))
-    occupied = np.flatnonzero(union.any(axis=(0, 1)))
-    picks = np.unique(np.linspace(0, len(occupied) - 1, 8).round().astype(int))
-    area = bounds((values != 0) | union)
-    zooms = nib.affines.voxel_sizes(canonical.affine)
-    top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
-    options = {
-        "origin": "lower",
-        "interpolation": "nearest",
-        "aspect": zooms[1] / zooms[0],
-    }
+    slices = Slices.through(mean, np.logical_or.reduce(list(regions.values())))
     colours = dict(zip(masks, colours_of(len(masks)), strict=True))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 11 / len(picks) * 1.15 + 0.5))
-        axes = np.atleast_1d(figure.subplots(1, len(picks)))
-        for axis, z in zip(axes, occupied[picks], strict=True):
-            axis.imshow(values[(*area, z)].T, cmap="gray", vmin=0, vmax=top, **options)
-            for name, region in regions.items():
-                inside = region[(*area, z)].T
-                layer = np.zeros((*inside.shape, 4))
-                layer[inside] = mpl.colors.to_rgba(colours[name], 0.6)
-                axis.imshow(layer, **options)
-            height = nib.affines.apply_affine(canonical.affine, (0, 0, z))[2]
-            axis.set_title(f"z = {height:.0f} mm", fontsize=9)
-            axis.set_axis_off()
+        figure = Figure(figsize=(11, slices.height + 0.5))
+        axis = figure.subplots()
+        slices.draw_mean(axis)
+        for name, region in regions.items():
+            inside = slices.of(region) == 1
+            layer = np.zeros((*inside.shape, 4))
+            layer[inside] = mpl.colors.to_rgba(colours[name], 0.6)
+            axis.imshow(layer, **slices.options)
         handles = [
             mpl.patches.Patch(
                 color=colours[name], alpha=0.6, label=f"{name} ({mask.sum():,} voxels)"
@@ -76,6 +71,72 @@ def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> Figure
             handles=handles, loc="lower center", ncols=4, frameon=False, fontsize=9
         )
     return figure
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Axial slices of a brain, side by side.
+
+    Parameters
+    ----------
+    mean : image
+        The mean BOLD, its axes along those of the scanner.
+    area : tuple of slice
+        The rows and columns that are shown.
+    picks : array of int
+        The slices that are shown.
+    """
+
+    mean: nib.Nifti1Image
+    area: tuple[slice, slice]
+    picks: np.ndarray
+
+    @classmethod
+    def through(cls, mean: nib.Nifti1Image, shown: np.ndarray) -> Self:
+        """Choose at most eight slices through what is shown, (x, y, z) of bool."""
+        canonical = nib.as_closest_canonical(mean)
+        occupied = np.flatnonzero(shown.any(axis=(0, 1)))
+        places = np.unique(np.linspace(0, len(occupied) - 1, 8).round().astype(int))
+        area = bounds((np.asarray(canonical.dataobj) != 0) | shown)
+        return cls(canonical, area, occupied[places])
+
+    @property
+    def height(self) -> float:
+        """Of a row of slices that is 11 inches wide, in inches."""
+        return 11 / len(self.picks) * 1.15
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How ``imshow`` shows them."""
+        zooms = nib.affines.voxel_sizes(self.mean.affine)
+        return {
+            "origin": "lower",
+            "interpolation": "nearest",
+            "aspect": zooms[1] / zooms[0],
+        }
+
+    def of(self, volume: np.ndarray) -> np.ndarray:
+        """Return slices of a volume in one array, with NaN between them."""
+        parts = [volume[(*self.area, z)].T.astype(np.float32) for z in self.picks]
+        between = np.full((len(parts[0]), GAP), np.nan, dtype=np.float32)
+        both = [array for part in parts for array in (part, between)]
+        return np.concatenate(both[:-1], axis=1)
+
+    def draw_mean(self, axis: Axes) -> None:
+        """Draw the mean BOLD, with the place of each slice above it."""
+        values = np.asarray(self.mean.dataobj)
+        top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
+        drawn = self.of(values)
+        axis.imshow(drawn, cmap="gray", vmin=0, vmax=top, **self.options)
+        pitch = (drawn.shape[1] + GAP) // len(self.picks)
+        centres = np.arange(len(self.picks)) * pitch + (pitch - GAP - 1) / 2
+        places = [
+            nib.affines.apply_affine(self.mean.affine, (0, 0, z))[2] for z in self.picks
+        ]
+        axis.set_xticks(centres, [f"z = {place:.0f} mm" for place in places])
+        axis.set_yticks([])
+        axis.tick_params(labelsize=9, length=0, labeltop=True, labelbottom=False)
+        axis.spines[:].set_visible(False)
 
 
 def _canonical(mask: np.ndarray, mean: nib.Nifti1Image) -> np.ndarray:
@@ -185,34 +246,35 @@ def seen_and_reconstructed(
     """
     n_columns = max(len(items) for items in groups.values())
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.35 * n_columns + 1.2, 3.4 * len(groups)))
-        parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
-        for part, (title, items) in zip(parts, groups.items(), strict=True):
-            part.suptitle(title, fontsize=11, x=0.02, ha="left")
-            axes = part.subplots(
-                2,
-                n_columns,
-                squeeze=False,
-                gridspec_kw={"hspace": 0.06, "top": 0.9, "bottom": 0.14, "left": 0.08},
-            )
-            for axis in axes.flat:
-                axis.set_axis_off()
+        figure = Figure(figsize=(1.35 * n_columns + 1.2, 3.8 * len(groups)))
+        spaced = {"hspace": 0.3}
+        axes = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw=spaced)[:, 0]
+        for axis, (title, items) in zip(axes, groups.items(), strict=True):
+            axis.set_title(title, fontsize=11, loc="left")
+            for row, word in enumerate(("seen", "reconstructed")):
+                place = (-0.05, (row + 0.5) * PITCH)
+                axis.text(*place, word, rotation=90, ha="right", va="center", size=9)
             for column, (seen, made, caption) in enumerate(items):
-                for row, picture in enumerate((seen, made)):
-                    axis = axes[row, column]
-                    axis.set_axis_on()
-                    axis.set_xticks([])
-                    axis.set_yticks([])
-                    axis.spines[:].set_visible(True)
-                    axis.spines[:].set_color("0.6")
-                    axis.imshow(
-                        np.clip(picture.transpose(1, 2, 0), 0, 1),
-                        interpolation="nearest",
-                    )
-                axes[1, column].set_xlabel(caption, fontsize=8)
-            axes[0, 0].set_ylabel("seen", fontsize=9)
-            axes[1, 0].set_ylabel("reconstructed", fontsize=9)
+                centre = (column + 0.5) * PITCH
+                _draw_framed(axis, seen, centre, 0.5 * PITCH)
+                _draw_framed(axis, made, centre, 1.5 * PITCH)
+                axis.text(centre, 2 * PITCH, caption, ha="center", va="top", size=8)
+            axis.set_axis_off()
+            axis.set(xlim=(0, n_columns * PITCH), ylim=(2 * PITCH, 0), aspect="equal")
     return figure
+
+
+def _draw_framed(axis: Axes, picture: np.ndarray, x: float, y: float) -> None:
+    """Draw a picture (3, H, W) around a place, its longer side one."""
+    height, width = np.array(picture.shape[1:]) / max(picture.shape[1:])
+    axis.imshow(
+        np.clip(picture.transpose(1, 2, 0), 0, 1),
+        interpolation="nearest",
+        extent=(x - width / 2, x + width / 2, y + height / 2, y - height / 2),
+    )
+    corner = (x - width / 2, y - height / 2)
+    frame = mpl.patches.Rectangle(corner, width, height, fill=False, edgecolor="0.6")
+    axis.add_patch(frame)
 
 
 def combination_weights(weights: dict[str, dict[str, float]]) -> Figure:
