@@ -165,15 +165,15 @@ def outputs(folder):
 
 
 def test_from_start_to_page_and_on_after_a_kill(
-    command, small_dataset, own_recipe, tmp_path
+    run, command, small_dataset, own_recipe, tmp_path
 ):
     out, whole = tmp_path / "out", tmp_path / "whole"
     arguments = [
-        *(*command, small_dataset, out, "participant", "--recipe", own_recipe()),
+        *(small_dataset, out, "participant", "--recipe", own_recipe()),
         *("--roi", "visual=V1+V2", "--split", "kfold:3"),
     ]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    status, said = run(*arguments)
+    assert status == 0, said
     (metrics,) = out.rglob("*desc-ownNetwork_metrics.tsv")
     table = pd.read_csv(metrics, sep="\t").set_index("metric")
     assert table.loc["two_way_identification", "value"] > 0.7
@@ -184,12 +184,12 @@ def test_from_start_to_page_and_on_after_a_kill(
     page = next(out.glob("sub-*.html")).read_text()
     assert page.count("own-network") > 1
     out.rename(whole)
-    started = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL)
     kill_when(started, lambda: len(list(out.rglob("*_recon/0*.png"))) >= 4)
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*_recon/0*.png")}
     assert 4 <= len(made) < 24
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    status, said = run(*arguments)
+    assert status == 0, said
     # Of the three that were in the making, those that are there are made once more.
     kept = [path for path, at in made.items() if path.stat().st_mtime_ns == at]
     assert len(kept) >= len(made) - 3

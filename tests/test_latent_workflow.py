@@ -224,24 +224,21 @@ def test_the_published_scale_is_marked_transductive(
 
 
 def test_killed_while_pictures_are_made_it_goes_on_at_the_next(
-    command, photographs, toy_weights, toy_recipe, tmp_path
+    run, command, photographs, toy_weights, toy_recipe, tmp_path
 ):
     recipe = toy_recipe("brain-diffuser")
     out, whole = tmp_path / "out", tmp_path / "whole"
-    arguments = [
-        *(*command, photographs, out, "participant"),
-        *options(recipe, toy_weights),
-    ]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    arguments = [photographs, out, "participant", *options(recipe, toy_weights)]
+    status, said = run(*arguments)
+    assert status == 0, said
     out.rename(whole)
-    started = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL)
     kill_when(started, lambda: len(list(out.rglob("*_recon/0*.png"))) >= 3)
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*_recon/0*.png")}
     assert 3 <= len(made) < 12
-    again = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    assert "pictures are there" in again.stderr
+    status, said = run(*arguments)
+    assert status == 0, said
+    assert "pictures are there" in said
     assert all(path.stat().st_mtime_ns == at for path, at in made.items())
     first, second = outputs(whole), outputs(out)
     assert first.keys() == second.keys()

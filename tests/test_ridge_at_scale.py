@@ -10,6 +10,7 @@ from sklearn.model_selection import LeaveOneGroupOut
 from bids_recon.datatypes import Targets, fresh
 from bids_recon.decoders import ridge
 from bids_recon.decoders.algebra import LARGE, Algebra
+from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.normal_equations import NormalEquations
 from bids_recon.decoders.ridge import Ridge
 from bids_recon.decoders.sgd import SGD
@@ -67,6 +68,27 @@ def test_leave_one_out_is_scikit_learns(problem, n_voxels):
     ours = Ridge(alphas=alphas, n_folds="leave-one-out").fit(X, values, np.arange(30))
     theirs = RidgeCV(alphas=alphas, alpha_per_target=True).fit(X, values)
     np.testing.assert_array_equal(ours.alphas_, theirs.alpha_)
+
+
+@pytest.mark.parametrize(("enough", "n_used"), [(1, 1), (14, 2), (15, 3), (26, 5)])
+def test_folds_are_left_out_until_they_are_enough(problem, monkeypatch, enough, n_used):
+    X, Y, _ = problem
+    values = np.asarray(Y).reshape(30, -1)
+    folds = inner_folds(Y.rows, 5)
+    assert [len(out) for _, out in folds] == [7, 7, 6, 5, 5]
+    monkeypatch.setattr(ridge, "ENOUGH", enough)
+    ours = Ridge().fit(X, Y, Y.rows)
+    errors = np.zeros((len(ours.alphas), 12))
+    for row, alpha in enumerate(ours.alphas):
+        for rest, out in folds[:n_used]:
+            model = ScikitRidge(alpha).fit(X[rest], values[rest])
+            errors[row] += ((model.predict(X[out]) - values[out]) ** 2).sum(axis=0)
+    chosen = np.array(ours.alphas)[errors.argmin(axis=0)]
+    np.testing.assert_array_equal(ours.alphas_, chosen)
+    # Not what all folds choose, so that the test can tell.
+    monkeypatch.setattr(ridge, "ENOUGH", 30)
+    every = Ridge().fit(X, Y, Y.rows).alphas_
+    assert (n_used == 5) == np.array_equal(every, chosen)
 
 
 def test_leave_one_picture_out_leaves_all_its_trials_out(problem):

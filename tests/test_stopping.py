@@ -55,12 +55,12 @@ def children_of(number):
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_ends_everything_in_one_sentence(
-    small_dataset, finished, tmp_path, command, options, n_procs, number, status
+    run, small_dataset, finished, tmp_path, command, options, n_procs, number, status
 ):
     out = tmp_path / "derivatives"
-    full = [*command, small_dataset, out, "participant", *options]
+    full = [small_dataset, out, "participant", *options]
     process = subprocess.Popen(
-        [*full, "--n-procs", n_procs],
+        [*command, *full, "--n-procs", n_procs],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -81,8 +81,8 @@ def test_a_signal_ends_everything_in_one_sentence(
     assert not [child for child in children if stays_alive(child)]
     if n_procs == "1" or number == signal.SIGINT:
         return
-    again = subprocess.run(full, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    status, said = run(*full)
+    assert status == 0, said
     assert files_of(out, skip=SKIP) == files_of(finished, skip=SKIP)
 
 

@@ -317,17 +317,17 @@ def test_reports_only_makes_the_page_anew(
 
 @pytest.mark.parametrize("line", [4, 10])
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(
-    small_dataset, finished, tmp_path, command, line, options
+    run, small_dataset, finished, tmp_path, command, line, options
 ):
     output_dir = tmp_path / "derivatives"
-    full = [*command, small_dataset, output_dir, "participant", *options]
-    process = subprocess.Popen(full, stderr=subprocess.PIPE, text=True)
+    full = [small_dataset, output_dir, "participant", *options]
+    process = subprocess.Popen([*command, *full], stderr=subprocess.PIPE, text=True)
     for _ in range(line):
         process.stderr.readline()
     process.kill()
     process.communicate()
-    again = subprocess.run(full, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    status, said = run(*full)
+    assert status == 0, said
     skip = ("logs", "figures", *GROUP)
     resumed = files_of(output_dir, skip=skip)
     undisturbed = files_of(finished, skip=skip)

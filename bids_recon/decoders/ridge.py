@@ -20,6 +20,9 @@ LEAVE_ONE_OUT = "leave-one-out"
 BLOCK = 2**27
 """Bytes of the targets that are read at once."""
 
+ENOUGH = 10_000
+"""Trials, left out in turn, on which penalties are told apart well enough."""
+
 
 @dataclass
 class Ridge:
@@ -39,7 +42,8 @@ class Ridge:
         What it is chosen from.
     n_folds : int or 'leave-one-out'
         How many folds it is chosen with; left out are pictures, or whatever ``groups``
-        keeps together.
+        keeps together. Where some of the folds leave out :data:`ENOUGH` trials, the
+        others are not needed.
     intercept : bool
         Whether responses and targets are centred first; himalaya's ridge does not, and
         predictions then lie about nought.
@@ -161,6 +165,9 @@ class Ridge:
         if not held_out:
             # One picture only: nothing to choose by, so the strongest penalty.
             return np.full(n_targets, alphas.max())
+        if not isinstance(self.n_folds, str):
+            before = np.cumsum([0, *map(len, held_out)])[:-1]
+            held_out = held_out[: int((before < ENOUGH).sum())]
         blocks = self._blocks(max(self.equations.X.shape))
         errors = self.equations.cross_validated_errors(
             held_out, alphas, self._Y, blocks
