@@ -382,7 +382,7 @@ class TestPriorPictures:
         for number in range(5):
             pixels = rng.integers(0, 255, (30, 20, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(prior / f"{number}.png")
-        more = ("--prior-pictures", prior)
+        more = ("--prior-pictures", prior, "--split", "kfold:2")
         status, said = run(*arguments(digits / "true", tmp_path / "out", *more))
         assert status == 0, said
         page = (tmp_path / "out" / "sub-01.html").read_text()
@@ -423,7 +423,7 @@ def test_the_same_posterior_in_a_latent(run, toy_weights, tmp_path):
     recipe.write_text(yaml.safe_dump(data))
     out = tmp_path / "out"
     status, said = run(
-        *(dataset, out, "participant", "--recipe", recipe, "--split", "kfold:4"),
+        *(dataset, out, "participant", "--recipe", recipe, "--split", "kfold:2"),
         *("--roi", "visual=V1+V2", "--weights-dir", toy_weights),
         *("--prior-pictures", dataset / "sourcedata" / "prior"),
     )
