@@ -93,6 +93,8 @@ def new_array(
 def save_arrays(arrays: "Mapping[str, np.ndarray]", path: Path) -> None:
     """Write arrays by their names, in a form that loads without pickle.
 
+    Whom the file may be read by is as for other files; safetensors lets only the user.
+
     Raises
     ------
     OSError
@@ -101,8 +103,11 @@ def save_arrays(arrays: "Mapping[str, np.ndarray]", path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(dict(arrays), path)
+        path.chmod(mode)
     except SafetensorError as error:
         raise OSError(str(error)) from error
 

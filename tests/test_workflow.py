@@ -335,6 +335,15 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(
     assert resumed == undisturbed
 
 
+def test_outputs_may_be_read_by_whom_new_files_may(finished, tmp_path):
+    (tmp_path / "new").touch()
+    usual = (tmp_path / "new").stat().st_mode
+    files = [path for path in finished.rglob("*") if path.is_file()]
+    other = {path.name for path in files if path.stat().st_mode != usual}
+    assert not other
+    assert any(path.suffix == ".safetensors" for path in files)
+
+
 def test_processes_give_the_same_bytes(
     small_dataset, finished, tmp_path, command, options
 ):
