@@ -55,6 +55,7 @@ bench: $(BIN)/.installed-test
 	$(BIN)/python tests/benchmarks/ridge.py
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/graph_matters.py
+	$(BIN)/python tests/benchmarks/two_workers.py
 	$(BIN)/python tests/benchmarks/nsd_size.py --fraction 1/16 --side 128
 
 $(BIN)/.installed-mutants: $(BIN)/.installed-test
