@@ -396,7 +396,7 @@ def real_run(shared, tmp_path_factory, command):
             Experiment(
                 "photographs",
                 n_participants=1,
-                n_pictures=100,
+                n_pictures=150,
                 noise=0.5,
                 shuffled=shuffled,
             ),
