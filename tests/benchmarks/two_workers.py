@@ -1,6 +1,6 @@
 """Two processes beside one, over four participants, from start to pages.
 
-Four participants of 480 trials, photographs, simulated. Each process has one thread.
+Four participants who see 400 photographs each, simulated. Each process has one thread.
 Memory is that of the largest process.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bids_recon.simulate.dataset import Experiment, simulate_dataset
 
-N_PARTICIPANTS, N_RUNS, N_PICTURES = 4, 8, 480
+N_PARTICIPANTS, N_RUNS, N_PICTURES = 4, 8, 400
 OPTIONS = ("--roi", "visual=V1+V2+V3", "--split", "kfold:5", "--omp-nthreads", "1")
 
 
