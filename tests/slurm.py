@@ -212,7 +212,10 @@ def on_cluster(out: Path, log: TextIO) -> subprocess.Popen:
     """Start ``--cluster slurm`` with two workers."""
     words = bids_recon(out, "participant", *OPTIONS)
     return subprocess.Popen(
-        [*words, "--cluster", "slurm", "--n-procs", "2"], stderr=log
+        [*words, "--cluster", "slurm", "--n-procs", "2"],
+        stderr=log,
+        # What runs in the background of a shell ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
