@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from bids_recon.decoders.sparse import Sparse
 from bids_recon.decoders.sparse_logistic import SparseLogistic
 from bids_recon.features.local_contrast import LocalContrast
 
@@ -52,6 +53,10 @@ def main() -> None:
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
     print(f"{Y.shape[1]} patches at once: {own:.1f} s; peak {peak:.0f} MB")
+    started = time.perf_counter()
+    Sparse(method="omp", k_best=500, n_nonzero=10).fit(X, Y, np.arange(len(X)))
+    pursuit = time.perf_counter() - started
+    print(f"the decoder of miyawaki2008-omp: {pursuit:.1f} s, {own / pursuit:.1f} times")
     n_classes = np.array([len(np.unique(y)) for y in Y.T])
     whole = dict.fromkeys(TOLERANCES, 0.0)
     worst = dict.fromkeys(TOLERANCES, 0.0)
