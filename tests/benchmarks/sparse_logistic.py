@@ -56,7 +56,8 @@ def main() -> None:
     started = time.perf_counter()
     Sparse(method="omp", k_best=500, n_nonzero=10).fit(X, Y, np.arange(len(X)))
     pursuit = time.perf_counter() - started
-    print(f"the decoder of miyawaki2008-omp: {pursuit:.1f} s, {own / pursuit:.1f} times")
+    ratio = own / pursuit
+    print(f"the decoder of miyawaki2008-omp: {pursuit:.1f} s, {ratio:.1f} times")
     n_classes = np.array([len(np.unique(y)) for y in Y.T])
     whole = dict.fromkeys(TOLERANCES, 0.0)
     worst = dict.fromkeys(TOLERANCES, 0.0)
