@@ -9,9 +9,11 @@ from test_workflow import GROUP, files_of
 SKIP = ("logs", "figures", *GROUP)
 
 
-@pytest.fixture
-def alone():
-    """Words before a command that give it process numbers of its own."""
+@pytest.fixture(params=["one", "several"])
+def alone(request):
+    """Words before a command that give it process numbers of its own, or none."""
+    if request.param == "one":
+        return []
     words = ["unshare", "--pid", "--fork", "--mount-proc"]
     if not shutil.which("unshare") or subprocess.run([*words, "true"]).returncode:
         pytest.skip("processes cannot be given numbers of their own here")
@@ -36,10 +38,10 @@ def test_the_same_run_twice_at_once(
 
 
 def test_runs_of_other_recipes_at_once_leave_each_its_outputs(
-    small_dataset, finished, tmp_path, command
+    small_dataset, finished, tmp_path, command, options, alone
 ):
     out = tmp_path / "derivatives"
-    words = [*command, small_dataset, out, "participant"]
+    words = [*alone, *command, small_dataset, out, "participant"]
     common = ["--roi", "visual=V1+V2", "--split", "kfold:3", "--recipe"]
     ends = all_of(
         [*words, *common, "eigenimage"], [*words, *common, "miyawaki2008-omp"]
