@@ -69,10 +69,11 @@ def _of_files(
     Nireports itself asks its index for every entry with every value of ``ordering``.
     """
     names = [name for name in section.get("ordering", "").split(",") if name]
-    wanted = [{**entry["bids"]} for entry in section["reportlets"]]
-    for bids in wanted:
-        # All of them lie in this folder.
-        del bids["datatype"]
+    # The datatype is that of the folder.
+    wanted = [
+        {key: value for key, value in entry["bids"].items() if key != "datatype"}
+        for entry in section["reportlets"]
+    ]
     there: dict[tuple[str, ...], set[int]] = {}
     for entities in found:
         values = tuple(entities.get(name, "") for name in names)
