@@ -4,6 +4,7 @@ Dask is imported only where a cluster was asked for.
 """
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -185,6 +186,8 @@ def quieten() -> None:
     """Have Dask speak through our handlers, and of its own only with ``--verbose``."""
     import distributed  # noqa: F401
 
+    # Of a version of Kubernetes that is newer than kr8s.
+    warnings.filterwarnings("ignore", category=UserWarning, module="kr8s")
     verbose = logging.getLogger().level <= logging.INFO
     for name in [*logging.root.manager.loggerDict]:
         if name.partition(".")[0] in ("distributed", "dask_jobqueue", "tornado"):
