@@ -5,6 +5,7 @@ look right and identifies them well among pictures of other categories. It canno
 pictures of one category apart, nor a new picture from the training pictures.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,7 +161,7 @@ def within_category(
         pairs = two_way(np.where(mask, similarity, np.nan))
         rows = np.arange(len(own))
         values.append(pairs[rows, own])
-        orders = [_within(category, rng) for _ in range(N_PERMUTATIONS)]
+        orders = list(_orders_within(category, rng))
         nulls.append(np.stack([pairs[rows, order[own]] for order in orders], axis=1))
     observed, null = np.concatenate(values), np.concatenate(nulls)
     known = np.isfinite(observed)
@@ -177,12 +178,17 @@ def within_category(
     return float(means[0]), chance
 
 
-def _within(category: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    order = np.arange(len(category))
-    for name in np.unique(category):
-        rows = np.flatnonzero(category == name)
-        order[rows] = rng.permutation(rows)
-    return order
+def _orders_within(
+    category: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield orders in which pictures take each other's place within a category."""
+    same = [np.flatnonzero(category == name) for name in np.unique(category)]
+    several = [rows for rows in same if len(rows) > 1]
+    for _ in range(N_PERMUTATIONS):
+        order = np.arange(len(category))
+        for rows in several:
+            order[rows] = rng.permutation(rows)
+        yield order
 
 
 def battery(folds: list[Decodings], seed: int) -> tuple[pd.DataFrame, str, bool]:
