@@ -15,7 +15,7 @@ from bids_recon.engine import Outcome
 from bids_recon.reports.gallery import N_STATIC, Gallery, Made, Row, gallery_html
 from bids_recon.reports.page import write_page
 from bids_recon.stages.report.comparison import Compared, Entry
-from bids_recon.stages.report.summary import sentence
+from bids_recon.stages.report.summary import _named, sentence
 from bids_recon.stages.report.times import note_times
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&#.png'
@@ -280,3 +280,16 @@ class TestTimes:
     def test_the_page_shows_the_file_and_not_the_time(self, finished, page):
         found = re.search(r'<object type="text/html" data="([^"]+)"', page)[1]
         assert (finished / found).is_file()
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([], ""),
+        (["01"], "session 01"),
+        (["01", "02"], "sessions 01, 02"),
+        ([f"{n:02d}" for n in range(1, 41)], "40 sessions (01 to 40)"),
+    ],
+)
+def test_many_sessions_are_counted_and_few_are_named(labels, said):
+    assert _named("session", labels) == said

@@ -37,6 +37,9 @@ HOW_SURE = (
 FEW_IMAGES = 10
 """Intervals over fewer images than these are told to be too narrow."""
 
+MANY = 6
+"""More sessions or tasks than these are counted, not named."""
+
 TRANSDUCTIVE = (
     "Transductive: the decoded features of each test trial were scaled by those of all "
     "test trials."
@@ -91,11 +94,11 @@ def _facts(plan: Plan, done: Sequence[Analysis]) -> dict[str, str]:
     trials = plan.own_trials
     own = trials[trials["role"] == "trial"]
     runs = [run.run.entities for run in plan.runs]
-    sessions = list(dict.fromkeys(r["session"] for r in runs if r.get("session")))
+    sessions = list(dict.fromkeys(str(r["session"]) for r in runs if r.get("session")))
     tasks = list(dict.fromkeys(str(r["task"]) for r in runs if r.get("task")))
     data = [
-        f"task {', '.join(tasks)}" if tasks else "",
-        f"sessions {', '.join(map(str, sessions))}" if sessions else "",
+        _named("task", tasks),
+        _named("session", sessions),
         _count(len(runs), "run"),
         f"{_count(len(own), 'trial')} of {_count(own['stimulus'].nunique(), 'image')}",
         f"space {plan.space}",
@@ -127,6 +130,15 @@ def _sets(plan: Plan, done: Sequence[Analysis]) -> str:
     tables = (read_table(recon_files(plan, analysis).table) for analysis in done[:1])
     counts = [table.groupby("set")["stimulus"].nunique().items() for table in tables]
     return ", ".join(f"{name} ({count})" for own in counts for name, count in own)
+
+
+def _named(what: str, labels: Sequence[str]) -> str:
+    """Return all labels of sessions or tasks, or how many there are and two of them."""
+    if not labels:
+        return ""
+    if len(labels) > MANY:
+        return f"{len(labels)} {what}s ({labels[0]} to {labels[-1]})"
+    return f"{what}{'s' * (len(labels) > 1)} {', '.join(labels)}"
 
 
 def _count(n: int, what: str) -> str:
