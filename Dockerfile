@@ -59,11 +59,10 @@ ENV PATH="/opt/bids-recon/bin:${PATH}" \
     BIDS_RECON_WEIGHTS="/opt/data/weights" \
     BIDS_RECON_CONTAINER="${TAG}"
 
-# Every module is imported once, so that an image with a hole is none; but for those
-# that need Dask, which an image does not have.
+# Every module is imported once, so that an image with a hole is none.
 RUN mkdir -m 777 "${HOME}" \
     && bids-recon --version > /version \
-    && python -c "import pkgutil, importlib, bids_recon as b; [importlib.import_module(m.name) for m in pkgutil.walk_packages(b.__path__, 'bids_recon.') if m.name not in ('bids_recon.__main__', 'bids_recon.engine.slurm_jobs')]" \
+    && python -c "import pkgutil, importlib, bids_recon as b; [importlib.import_module(m.name) for m in pkgutil.walk_packages(b.__path__, 'bids_recon.') if m.name != 'bids_recon.__main__']" \
     && rm -rf "${HOME:?}"/.[!.]* /tmp/*
 
 ENTRYPOINT ["bids-recon"]

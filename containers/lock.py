@@ -3,7 +3,7 @@
     python containers/lock.py
 
 ``lock.txt``
-    All that bids-recon needs but torch.
+    All that bids-recon needs but torch, and Dask.
 ``lock-torch.txt``
     torch with what only it needs, as the default package index has them (CUDA). For
     another index (``TORCH_INDEX_URL``) the versions count and the checksums do not.
@@ -30,8 +30,11 @@ TORCH = re.compile(r"(torch|torchvision|triton)==|(nvidia|cuda)-")
 HEAD = "# Written by containers/lock.py; do not edit.\n"
 
 
-def compiled(requirements: Path) -> list[str]:
-    """Return one text for each package: its version and checksums."""
+def compiled(requirements: Path, *more: str) -> list[str]:
+    """Return one text for each package: its version and checksums.
+
+    ``more`` are further words for pip-tools.
+    """
     with TemporaryDirectory() as folder:
         target = Path(folder) / "lock.txt"
         installed = Path(folder) / "installed.txt"
@@ -44,6 +47,7 @@ def compiled(requirements: Path) -> list[str]:
             *("--no-annotate", "--no-header", "--no-config", "--no-emit-options"),
             *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host"),
             *("--constraint", str(installed)),
+            *more,
             *("--output-file", str(target), str(requirements)),
         ]
         subprocess.run(command, check=True, cwd=ROOT)
@@ -53,7 +57,8 @@ def compiled(requirements: Path) -> list[str]:
 
 def main() -> None:
     """Write all three files."""
-    packages = compiled(ROOT / "pyproject.toml")
+    # Images are also what workers of a cluster run in.
+    packages = compiled(ROOT / "pyproject.toml", "--extra", "cluster")
     with TemporaryDirectory() as folder:
         build = Path(folder) / "build.in"
         pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
