@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from mmap import mmap
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -79,13 +80,37 @@ def _positions(rows: np.ndarray) -> np.ndarray:
     return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
+def _is_file(values: np.ndarray) -> bool:
+    """Tell whether an array is that of a file as a whole, mapped."""
+    # The base of a part of such an array is the array, and not the map of the file.
+    return isinstance(values, np.memmap) and isinstance(values.base, mmap)
+
+
+def columns_of(values: np.ndarray, columns: slice) -> np.ndarray:
+    """Return a copy of some columns of an array (n, *shape), as (n, n_columns).
+
+    Those of a file are read: that each page is mapped by itself takes twice as long.
+    """
+    flat = values.reshape(len(values), -1)
+    if not (_is_file(values) and values.flags.c_contiguous):
+        return np.array(flat[:, columns])
+    result = np.empty(flat[:, columns].shape, values.dtype)
+    first = columns.indices(flat.shape[1])[0] * values.itemsize + values.offset
+    with Path(values.filename).open("rb", buffering=0) as file:
+        for number, row in enumerate(result):
+            file.seek(first + number * flat.strides[0])
+            n_read = file.readinto(row)
+            if n_read != row.nbytes:
+                raise OSError(f"{values.filename}: it ended while it was read")
+    return result
+
+
 def fresh(values: np.ndarray) -> np.ndarray:
     """Map the array of a file once more; return any other array as it is.
 
     What was read or written through the new map stops counting as memory with it.
     """
-    # The base of a part of such an array is the array, and not the map of the file.
-    if not (isinstance(values, np.memmap) and isinstance(values.base, mmap)):
+    if not _is_file(values):
         return values
     mode = "r" if values.mode == "r" else "r+"
     return np.lib.format.open_memmap(values.filename, mode=mode)
@@ -159,8 +184,7 @@ class Targets:
 
     def pictures_columns(self, columns: slice) -> np.ndarray:
         """Return some targets of every picture, (n_pictures, n_columns)."""
-        values = fresh(self.values)
-        return np.array(values.reshape(len(values), -1)[:, columns])
+        return columns_of(self.values, columns)
 
     def columns(self, columns: slice) -> np.ndarray:
         """Return some targets of every trial, (n_trials, n_columns)."""

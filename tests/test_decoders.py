@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression, OrthogonalMatchingPursuit
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from bids_recon.datatypes import Targets
+from bids_recon.datatypes import Targets, columns_of
 from bids_recon.decoders import l1_logistic
 from bids_recon.decoders.algebra import Algebra
 from bids_recon.decoders.inner_folds import inner_folds
@@ -339,3 +339,34 @@ def test_coefficients_of_many_targets_are_those_of_each(problem, monkeypatch):
         np.testing.assert_allclose(ours, theirs.coef_, rtol=1e-5, atol=1e-8)
     expected = X_test @ together.coef_ + (Y.mean(0) - X.mean(0) @ together.coef_)
     np.testing.assert_allclose(together.predict(X_test), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [slice(0, 3), slice(4, 12), slice(11, 99)])
+def test_columns_of_a_file_are_those_of_its_array(tmp_path, columns):
+    path = tmp_path / "values.npy"
+    whole = np.random.default_rng(0).standard_normal((7, 3, 4)).astype(np.float32)
+    expected = whole.reshape(7, -1)[:, columns]
+    np.save(path, whole)
+    mapped = np.load(path, mmap_mode="r")
+    for values in (whole, mapped, np.asarray(mapped), mapped[:]):
+        np.testing.assert_array_equal(columns_of(values, columns), expected)
+    np.testing.assert_array_equal(columns_of(mapped[2:5], columns), expected[2:5])
+    np.save(path, np.asfortranarray(whole))
+    other = np.load(path, mmap_mode="r")
+    np.testing.assert_array_equal(columns_of(other, columns), expected)
+
+
+def test_columns_that_are_being_written_are_read(tmp_path):
+    values = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float64, (5, 6))
+    values[:] = np.arange(30).reshape(5, 6)
+    np.testing.assert_array_equal(columns_of(values, slice(2, 4)), values[:, 2:4])
+
+
+def test_a_file_that_became_shorter_is_told(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.ones((4, 5)))
+    values = np.load(path, mmap_mode="r")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 8)
+    with pytest.raises(OSError, match="it ended while it was read"):
+        columns_of(values, slice(0, 5))

@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge as ScikitRidge
 from bids_recon.datatypes import Targets
 from bids_recon.decoders import block_tridiagonal, large_equations, ridge
 from bids_recon.decoders.algebra import LARGE, Algebra
+from bids_recon.decoders.block_cholesky import BlockCholesky
 from bids_recon.decoders.block_tridiagonal import BlockTridiagonal, Symmetric
 from bids_recon.decoders.inner_folds import inner_folds
 from bids_recon.decoders.large_equations import LargeEquations
@@ -76,6 +77,22 @@ def test_the_form_solves_every_penalty(n):
         np.testing.assert_allclose(solved, expected, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 23, 40])
+def test_a_factor_solves_its_penalty(n):
+    rng = np.random.default_rng(n)
+    A = rng.standard_normal((n, n + 3))
+    A, B = A @ A.T, rng.standard_normal((n, 3))
+    expected = np.linalg.solve(A + 5.0 * np.eye(n), B)
+    matrix = packed(A)
+    BlockCholesky(matrix, 5.0).solve(B)
+    np.testing.assert_allclose(B, expected, rtol=1e-9, atol=1e-12)
+    lower = np.linalg.cholesky(A + 5.0 * np.eye(n))
+    for rows, block in zip(matrix.rows, matrix.blocks, strict=True):
+        np.testing.assert_allclose(block, lower[rows, : rows.stop], atol=1e-9)
+    with pytest.raises(LinAlgError):
+        BlockCholesky(packed(-A), 1e-6)
+
+
 def test_the_form_has_the_eigenvalues_and_few_entries():
     rng = np.random.default_rng(0)
     A = rng.standard_normal((22, 22))
@@ -107,6 +124,7 @@ def test_a_matrix_of_one_triangle_gives_both():
     part = own.part(some).take(every, every)
     np.testing.assert_array_equal(part, A[np.ix_(some, some)])
     B = A @ A
+    np.testing.assert_allclose(own.times(A[:, :3]), B[:, :3])
     own.add(A, A, sign=-1)
     np.testing.assert_allclose(own.sums(), (packed(A).sums() - B.sum(axis=1)))
 
@@ -133,20 +151,23 @@ def test_errors_of_cross_validation_are_scikit_learns(problem, n_voxels, interce
 
 @SIDES
 @pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("single", [True, False])
 def test_predictions_and_weights_are_those_of_the_small_form(
-    problem, n_voxels, intercept
+    problem, n_voxels, intercept, single
 ):
     path, Y, X_test = problem
     X, X_test = mapped(path, n_voxels), X_test[:, :n_voxels]
     alphas = np.array([1.0, 10.0, 10.0, 1.0, 500.0, 10.0])
+    alphas = np.full(6, 500.0) if single else alphas
     own = LargeEquations(X, EXACT, intercept)
+    own.single = single
     small = NormalEquations(np.array(X), EXACT, intercept)
     centred = np.asarray(Y, dtype=float)
     mean = centred.mean(axis=0) * intercept
     centred = centred - mean
     coef = small.coefficients(centred, alphas)
     np.testing.assert_allclose(own.coefficients(centred, alphas), coef, atol=1e-9)
-    for alpha in (1.0, 500.0):
+    for alpha in np.unique(alphas):
         np.testing.assert_allclose(
             own.weights(X_test, alpha), small.weights(X_test, alpha), atol=1e-9
         )
@@ -161,11 +182,14 @@ def test_predictions_and_weights_are_those_of_the_small_form(
 
 
 @SIDES
-def test_left_out_trials_are_predicted_as_by_the_small_form(problem, n_voxels):
+@pytest.mark.parametrize("single", [True, False])
+def test_left_out_trials_are_predicted_as_by_the_small_form(problem, n_voxels, single):
     path, Y, _ = problem
     X = mapped(path, n_voxels)
     groups = [np.flatnonzero(Y.rows == name) for name in (3, 0, 11)]
-    own = LargeEquations(X, EXACT).left_out_weights(groups, 7.0)
+    own = LargeEquations(X, EXACT)
+    own.single = single
+    own = own.left_out_weights(groups, 7.0)
     small = NormalEquations(np.array(X), EXACT).left_out_weights(groups, 7.0)
     np.testing.assert_allclose(own, small, atol=1e-10)
 

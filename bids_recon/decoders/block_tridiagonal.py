@@ -86,6 +86,31 @@ class Symmetric:
             result[: own.start] += left.sum(axis=0, dtype=np.float64)
         return result
 
+    def times(self, values: np.ndarray) -> np.ndarray:
+        """Return the matrix times (n, k)."""
+        result = np.zeros_like(values)
+        for own, block in zip(self.rows, self.blocks, strict=True):
+            result[own] += block @ values[: own.stop]
+            # The other triangle.
+            left = block[:, : own.start]
+            result[: own.start] += left.T @ values[own]
+        return result
+
+    def least(self) -> float:
+        """Return the smallest penalty that the precision tells from none.
+
+        It follows from the largest eigenvalue, which powers of the matrix give.
+        """
+        vector = np.random.default_rng(0).standard_normal((self.n, 1))
+        vector = vector.astype(self.dtype)
+        norm = float(np.linalg.norm(vector))
+        for _ in range(POWERS):
+            if not norm:
+                break
+            vector = self.times(vector / norm)
+            norm = float(np.linalg.norm(vector))
+        return ROUNDINGS * float(np.finfo(self.dtype).eps) * norm
+
 
 class BlockTridiagonal:
     r"""The form :math:`A = Q T Q^\top` with orthogonal Q and block-tridiagonal T.
@@ -101,7 +126,7 @@ class BlockTridiagonal:
     """
 
     def __init__(self, matrix: Symmetric) -> None:
-        self.n, self.dtype = matrix.n, matrix.dtype
+        self.n, self.dtype, self.least = matrix.n, matrix.dtype, matrix.least()
         self.diagonal: list[np.ndarray] = []
         self.beside: list[np.ndarray] = []
         self._matrix = matrix
@@ -110,33 +135,6 @@ class BlockTridiagonal:
             self.diagonal.append(self._entries(start, start, WIDTH).copy())
             if start + WIDTH < self.n:
                 self._reduce(start)
-        self.least = ROUNDINGS * float(np.finfo(self.dtype).eps) * self._largest()
-        """The smallest penalty that the precision tells from none."""
-
-    def _largest(self) -> float:
-        """Return about the largest eigenvalue, by powers of T."""
-        vector = np.random.default_rng(0).standard_normal((self.n, 1))
-        vector = vector.astype(self.dtype)
-        norm = float(np.linalg.norm(vector))
-        for _ in range(POWERS):
-            if not norm:
-                break
-            vector = self._product(vector / norm)
-            norm = float(np.linalg.norm(vector))
-        return norm
-
-    def _product(self, values: np.ndarray) -> np.ndarray:
-        """Return T B for B (n, k)."""
-        result = np.empty_like(values)
-        for number, block in enumerate(self.diagonal):
-            own = slice(number * WIDTH, number * WIDTH + len(block))
-            result[own] = block @ values[own]
-        for number, beside in enumerate(self.beside):
-            own = slice(number * WIDTH, number * WIDTH + beside.shape[1])
-            below = slice((number + 1) * WIDTH, (number + 1) * WIDTH + len(beside))
-            result[below] += beside @ values[own]
-            result[own] += beside.T @ values[below]
-        return result
 
     def _entries(self, row: int, column: int, width: int) -> np.ndarray:
         """Return at most ``width`` rows and columns that begin somewhere."""

@@ -8,6 +8,7 @@ from scipy.linalg import LinAlgError
 
 from bids_recon.datatypes import Targets, fresh, row_blocks
 from bids_recon.decoders.algebra import Algebra
+from bids_recon.decoders.block_cholesky import BlockCholesky
 from bids_recon.decoders.block_tridiagonal import BlockTridiagonal, Symmetric
 from bids_recon.decoders.normal_equations import left_out
 from bids_recon.errors import UserError
@@ -23,8 +24,8 @@ class LargeEquations:
     r"""As ``NormalEquations``, from responses that are read some trials at a time.
 
     What is kept are half of the smaller of :math:`K = X_c X_c^\top` and
-    :math:`C = X_c^\top X_c`, and its block-tridiagonal form, from which every penalty
-    follows. Both are in the precision of the algebra.
+    :math:`C = X_c^\top X_c`, and a factor for a single penalty, or a block-tridiagonal
+    form from which every penalty follows. All are in the precision of the algebra.
 
     Parameters
     ----------
@@ -34,11 +35,19 @@ class LargeEquations:
         The precision, and how much memory there is.
     intercept : bool
         Whether responses and targets are centred.
+
+    Attributes
+    ----------
+    single : bool
+        Whether there is a single penalty; said by whoever solves.
     """
 
     def __init__(self, X: np.ndarray, algebra: Algebra, intercept: bool = True) -> None:
         self.X, self.algebra, self.intercept = X, algebra, intercept
         self.dual = X.shape[0] < X.shape[1]
+        self.single = False
+        self._factor: tuple[float, BlockCholesky] | None = None
+        self._seen: tuple[np.ndarray, np.ndarray] | None = None
         self.mean = np.zeros(X.shape[1])
         if intercept:
             for _, part in row_blocks(X, self._n_values):
@@ -80,7 +89,11 @@ class LargeEquations:
 
     def tells(self, alpha: float) -> bool:
         """Tell whether a penalty can be told from none in the precision there is."""
-        return alpha >= self._form.least
+        return alpha >= self._least
+
+    @cached_property
+    def _least(self) -> float:
+        return self._matrix.least()
 
     def _left(self, X: np.ndarray) -> np.ndarray:
         """Return what predicts trials from a solution, (n_voxels or n_trials, n)."""
@@ -103,10 +116,22 @@ class LargeEquations:
 
     def _solve(self, right: np.ndarray, alphas: np.ndarray) -> np.ndarray:
         """Write (K or C + alpha I)^-1 B in place of B, with a penalty per column."""
+        if self.single:
+            self._factor_of(alphas[0]).solve(right)
+            return right
         self._form.turn(right)
         solve_columns(self._form, right, alphas)
         self._form.turn_back(right)
         return right
+
+    def _factor_of(self, alpha: float) -> BlockCholesky:
+        """Return the factor of a penalty; that which was asked for last is kept."""
+        if self._factor is None or self._factor[0] != alpha:
+            if not self.tells(alpha):
+                raise _cannot_be_told(alpha)
+            self._factor = None
+            self._factor = alpha, BlockCholesky(self._matrix.copy(), alpha)
+        return self._factor[1]
 
     def coefficients(self, Y: np.ndarray, alphas: np.ndarray) -> np.ndarray:
         """Return weights of voxels (n_voxels, n_targets), of centred targets.
@@ -123,7 +148,10 @@ class LargeEquations:
 
     def weights(self, X_test: np.ndarray, alpha: float) -> np.ndarray:
         r"""Return :math:`W = K_{test} (K + \alpha I)^{-1}`, (n_test, n_trials)."""
-        left = self._left(X_test)
+        # Ridges that share their equations predict the same trials.
+        if self._seen is None or self._seen[0] is not X_test:
+            self._seen = X_test, self._left(X_test)
+        left = self._seen[1].copy()
         solved = self._solve(left, np.full(left.shape[1], alpha)).T
         return solved if self.dual else self._to_trials(solved)
 
@@ -136,9 +164,10 @@ class LargeEquations:
 
     def targets_first(self, n_test: int, Y: Targets, n_alphas: int) -> bool:
         """Tell whether it takes less to solve for the targets than for the trials."""
-        n, n_trials = self._form.n, len(self.X)
-        of_targets = Y.n_targets * (4 * n + 2 * n_test)
-        of_trials = n_test * (n_alphas * 4 * n + 2 * Y.n_targets * len(Y.values) / n)
+        n, n_trials = min(self.X.shape), len(self.X)
+        of_one = 2 * n if self.single else 4 * n
+        of_targets = Y.n_targets * (of_one + 2 * n_test)
+        of_trials = n_test * (n_alphas * of_one + 2 * Y.n_targets * len(Y.values) / n)
         if not self.dual:
             of_targets += 2 * Y.n_targets * n_trials
             of_trials += 2 * n_alphas * n_test * n_trials
@@ -152,14 +181,18 @@ class LargeEquations:
         ``alphas`` (n_targets,) are their penalties.
         """
         left = self._left(X)
-        self._form.turn(left)
+        if not self.single:
+            self._form.turn(left)
         for part in blocks:
             centred = Y.columns(part).astype(self.algebra.dtype, copy=False)
             mean = centred.mean(axis=0, dtype=np.float64) * self.intercept
             centred -= mean.astype(centred.dtype)
             right = self._right(centred)
-            self._form.turn(right)
-            solve_columns(self._form, right, alphas[part])
+            if self.single:
+                self._factor_of(alphas[0]).solve(right)
+            else:
+                self._form.turn(right)
+                solve_columns(self._form, right, alphas[part])
             yield part, left.T @ right + mean
 
     def cross_validated_errors(
@@ -275,8 +308,11 @@ def solve_columns(
         try:
             right[:, own] = form.solve(right[:, own], alpha)
         except LinAlgError as error:
-            raise UserError(
-                f"ridge: with so many trials and voxels, a penalty of {alpha:g} cannot "
-                "be told from none. Give a larger alpha, or larger alphas to choose "
-                "from."
-            ) from error
+            raise _cannot_be_told(alpha) from error
+
+
+def _cannot_be_told(alpha: float) -> UserError:
+    return UserError(
+        f"ridge: with so many trials and voxels, a penalty of {alpha:g} cannot be told "
+        "from none. Give a larger alpha, or larger alphas to choose from."
+    )

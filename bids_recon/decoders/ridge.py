@@ -107,6 +107,7 @@ class Ridge:
         if self._is_beyond_single_precision():
             self._solve(X, precise=True)
             self.alphas_ = self._choose(groups)
+        self._penalties()
         if self.keeps_data and not self.coefficients:
             self.X_, self.targets_, self.rows_ = X, Y.values, Y.rows
         if self.coefficients:
@@ -123,6 +124,13 @@ class Ridge:
         if isinstance(self.alpha, str) and isinstance(self.equations, NormalEquations):
             # As where the penalty was chosen: by eigenvectors.
             _ = self.equations.basis
+
+    def _penalties(self) -> np.ndarray:
+        """Return those that there are, and have the equations expect one or several."""
+        alphas = np.unique(self.alphas_)
+        if isinstance(self.equations, LargeEquations):
+            self.equations.single = len(alphas) == 1
+        return alphas
 
     def _is_beyond_single_precision(self) -> bool:
         """Tell whether the smallest penalty would be taken for none."""
@@ -223,7 +231,7 @@ class Ridge:
             left_out.append(np.flatnonzero(groups == name))
             n_trials += len(left_out[-1])
         squares = np.zeros(self._Y.n_targets)
-        for alpha in np.unique(self.alphas_):
+        for alpha in self._penalties():
             weights = self.equations.left_out_weights(left_out, alpha)
             kept = self.equations.algebra.keep(self._Y.gather(weights))
             for part in self._blocks():
@@ -253,7 +261,7 @@ class Ridge:
                 values = (part.astype(np.float64) - self.x_mean_) @ self.coef_
                 out[rows] = (values + self.intercept_).reshape(-1, *out.shape[1:])
             return out
-        alphas = np.unique(self.alphas_)
+        alphas = self._penalties()
         if isinstance(self.equations, LargeEquations) and self.equations.targets_first(
             len(X), self._Y, len(alphas)
         ):
@@ -283,9 +291,11 @@ class Ridge:
             flat = fresh(out).reshape(len(X), -1)
             for alpha, weights in kept.items():
                 columns = np.flatnonzero(self.alphas_[part] == alpha)
-                own = Y if len(columns) == Y.shape[1] else Y[:, columns]
+                every = len(columns) == Y.shape[1]
                 if len(columns):
-                    product = algebra.product(weights, own)
+                    product = algebra.product(weights, Y if every else Y[:, columns])
                     mean = left[alpha] * product[-1]
-                    flat[:, columns + part.start] = product[:-1] + mean
+                    there = part if every else columns + part.start
+                    np.add(product[:-1], mean, out=product[:-1], casting="same_kind")
+                    flat[:, there] = product[:-1]
         return out

@@ -99,7 +99,8 @@ class StepDecoder:
         self.X_test = room.take(self.data.test.values, self.chosen)
         self.decoder = decoder_of(self.step, self.machine)
         if before is not None and self._shares_with(before):
-            self.X, self.decoder.equations = before.X, before.decoder.equations
+            self.X, self.X_test = before.X, before.X_test
+            self.decoder.equations = before.decoder.equations
         if self.keep is not None and hasattr(self.decoder, "keep"):
             self.decoder.keep = self.keep
         if self.again and hasattr(self.decoder, "keeps_data"):
