@@ -99,9 +99,12 @@ def columns_of(values: np.ndarray, columns: slice) -> np.ndarray:
     with Path(values.filename).open("rb", buffering=0) as file:
         for number, row in enumerate(result):
             file.seek(first + number * flat.strides[0])
-            n_read = file.readinto(row)
-            if n_read != row.nbytes:
-                raise OSError(f"{values.filename}: it ended while it was read")
+            left = memoryview(row).cast("B")
+            while left:
+                n_read = file.readinto(left)
+                if not n_read:
+                    raise OSError(f"{values.filename}: it ended while it was read")
+                left = left[n_read:]
     return result
 
 

@@ -250,3 +250,31 @@ def test_penalties_that_single_precision_cannot_tell_are_solved_in_double(
     np.testing.assert_array_equal(own.alphas_, small.alphas_)
     test = X_test[:, :13] * np.float32(1e4)
     np.testing.assert_allclose(own.predict(test), small.predict(test), rtol=1e-4)
+
+
+def test_ridges_that_share_their_equations_do_not_mix_up_penalties(
+    problem, monkeypatch
+):
+    path, Y, X_test = problem
+    X = mapped(path, 70)
+    monkeypatch.setattr(ridge, "Algebra", large)
+    machine = Machine(device="cpu")
+    several = {"alphas": (1.0, 1e3, 1e6), "machine": machine}
+    # What no voxel knows of wants a strong penalty.
+    noise = np.random.default_rng(1).standard_normal((15, 2)).astype(np.float32)
+    Y = Targets(np.hstack([Y.values, noise]), Y.rows)
+    alone = Ridge(**several).fit(X, Y, Y.rows)
+    assert len(np.unique(alone.alphas_)) > 1
+    expected, maps = alone.predict(X_test), alone.maps(X)
+    one = Ridge(alpha=50.0, machine=machine).fit(X, Y, Y.rows).predict(X_test)
+    first = Ridge(**several).fit(X, Y, Y.rows)
+    second = Ridge(alpha=50.0, machine=machine)
+    second.equations = first.equations
+    second.fit(X, Y, Y.rows)
+    assert isinstance(first.equations, LargeEquations)
+    assert second.equations is first.equations
+    for name, own in first.maps(X).items():
+        np.testing.assert_allclose(own, maps[name], rtol=1e-3, atol=1e-3)
+    close = {"rtol": 1e-3, "atol": 1e-3}
+    np.testing.assert_allclose(second.predict(X_test), one, **close)
+    np.testing.assert_allclose(first.predict(X_test), expected, **close)

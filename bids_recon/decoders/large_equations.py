@@ -36,16 +36,12 @@ class LargeEquations:
     intercept : bool
         Whether responses and targets are centred.
 
-    Attributes
-    ----------
-    single : bool
-        Whether there is a single penalty; said by whoever solves.
     """
 
     def __init__(self, X: np.ndarray, algebra: Algebra, intercept: bool = True) -> None:
         self.X, self.algebra, self.intercept = X, algebra, intercept
         self.dual = X.shape[0] < X.shape[1]
-        self.single = False
+        self._single = False
         self._factor: tuple[float, BlockCholesky] | None = None
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
         self.mean = np.zeros(X.shape[1])
@@ -53,6 +49,20 @@ class LargeEquations:
             for _, part in row_blocks(X, self._n_values):
                 self.mean += part.sum(axis=0, dtype=np.float64)
             self.mean /= len(X)
+
+    @property
+    def single(self) -> bool:
+        """Whether there is a single penalty; whoever solves says so before."""
+        return self._single
+
+    @single.setter
+    def single(self, single: bool) -> None:
+        self._single = single
+        # One of both is held.
+        if single:
+            vars(self).pop("_form", None)
+        else:
+            self._factor = None
 
     @property
     def _n_values(self) -> int:
@@ -130,7 +140,10 @@ class LargeEquations:
             if not self.tells(alpha):
                 raise _cannot_be_told(alpha)
             self._factor = None
-            self._factor = alpha, BlockCholesky(self._matrix.copy(), alpha)
+            try:
+                self._factor = alpha, BlockCholesky(self._matrix.copy(), alpha)
+            except LinAlgError as error:
+                raise _cannot_be_told(alpha) from error
         return self._factor[1]
 
     def coefficients(self, Y: np.ndarray, alphas: np.ndarray) -> np.ndarray:
@@ -149,9 +162,12 @@ class LargeEquations:
     def weights(self, X_test: np.ndarray, alpha: float) -> np.ndarray:
         r"""Return :math:`W = K_{test} (K + \alpha I)^{-1}`, (n_test, n_trials)."""
         # Ridges that share their equations predict the same trials.
-        if self._seen is None or self._seen[0] is not X_test:
-            self._seen = X_test, self._left(X_test)
-        left = self._seen[1].copy()
+        if self._seen is not None and self._seen[0] is X_test:
+            left = self._seen[1].copy()
+        else:
+            left = self._left(X_test)
+            small = left.size <= self._n_values
+            self._seen = (X_test, left.copy()) if small else None
         solved = self._solve(left, np.full(left.shape[1], alpha)).T
         return solved if self.dual else self._to_trials(solved)
 

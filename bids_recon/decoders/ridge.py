@@ -200,6 +200,7 @@ class Ridge:
 
     def maps(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Return weights and patterns of the voxels of X, see ``linear_maps``."""
+        self._penalties()
         some = thinning(self._Y.n_targets)
         Y = self._Y.thinned(MOST_TARGETS).astype(np.float64)
         Y -= Y.mean(axis=0) * self.intercept
