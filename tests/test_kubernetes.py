@@ -4,6 +4,7 @@ A run against Kubernetes itself needs one; docs/benchmarks.md says what came of 
 """
 
 import asyncio
+import time
 from base64 import b64decode
 
 import dask
@@ -14,10 +15,18 @@ from distributed.security import Security
 from tornado.httpclient import AsyncHTTPClient
 
 from bids_recon.engine import Cluster, Job, Result
-from bids_recon.engine.kubernetes import _is_ready, _waits
+from bids_recon.engine.kubernetes_pods import (
+    GIVEN_UP,
+    OPERATOR_ANSWERS,
+    Pods,
+    is_ready,
+    waits_for,
+)
 from bids_recon.engine.kubernetes_spec import (
+    KEYS,
     KEYS_FOLDER,
     Kind,
+    _megabytes,
     cluster_spec,
     group_spec,
     secret_spec,
@@ -37,6 +46,7 @@ POD = {
     "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
     "tolerations": [{"operator": "Exists"}],
 }
+LOTS = {"limits": {"memory": "lots"}}
 PLAIN = Job("plain", "x", lambda: Result(True), memory_mb=4000)
 GRAPHIC = Job("graphic", "x", lambda: Result(True), memory_mb=6000, gpus=1)
 
@@ -114,8 +124,9 @@ def test_the_scheduler_is_small_and_serves_no_page_that_changes_anything(
 
 def test_jobs_with_a_gpu_have_workers_with_one(ours, tmp_path):
     kind = Kind("gpu", asked(tmp_path), [GRAPHIC])
-    spec = group_spec("c", "lab", kind)
+    spec = group_spec("c", "lab", "uid-1", kind)
     assert spec["metadata"]["name"] == "c-gpu"
+    assert spec["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
     container = spec["spec"]["worker"]["spec"]["containers"][0]
     for side in ("requests", "limits"):
         assert container["resources"][side]["nvidia.com/gpu"] == "1"
@@ -153,8 +164,8 @@ def test_an_image_alone_will_do_and_nothing_will_not(configuration):
         (None, "cannot be read"),
         ("a: [", "cannot be read as YAML"),
         ("just words", "expected spec: worker: spec: containers"),
-        ("spec: {worker: {spec: {containers: []}}}", "expected spec: worker"),
-        ("spec: {worker: {spec: {containers: [{name: w}]}}}", "with an image"),
+        ("spec: {worker: {spec: {containers: []}}}", "containers"),
+        ("spec: {worker: {spec: {containers: [{name: w}]}}}", "image"),
     ],
 )
 def test_a_form_that_cannot_be_used_is_told_with_its_file(
@@ -174,6 +185,7 @@ def test_keys_go_with_their_cluster():
     secret = secret_spec("c", "lab", "uid-1", security)
     (owner,) = secret["metadata"]["ownerReferences"]
     assert (owner["name"], owner["uid"]) == ("c", "uid-1")
+    assert set(secret["data"]) == {f"{key}.pem" for key in KEYS.values()}
     for name, text in secret["data"].items():
         expected = getattr(security, name.removesuffix(".pem"))
         assert b64decode(text).decode() == expected
@@ -214,16 +226,149 @@ def pod(component="worker", **status):
 def test_what_a_pod_waits_for_is_said():
     waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
     containers = [{"state": {"waiting": waiting}}]
-    assert _waits(pod(containerStatuses=containers)) == (
-        "p",
-        "ImagePullBackOff: no such image",
-    )
+    said = "ImagePullBackOff: no such image"
+    assert waits_for(pod(containerStatuses=containers)) == said
+    later = [{"state": {"waiting": {"reason": "PodInitializing"}}}]
+    both = pod(containerStatuses=later, initContainerStatuses=containers)
+    assert waits_for(both) == said
     scheduled = {"type": "PodScheduled", "status": "False"}
     told = {**scheduled, "reason": "Unschedulable", "message": "0/3 nodes have memory"}
-    assert _waits(pod(conditions=[told]))[1] == "Unschedulable: 0/3 nodes have memory"
+    assert waits_for(pod(conditions=[told])) == "Unschedulable: 0/3 nodes have memory"
     running = [{"state": {"running": {}}}]
-    assert _waits(pod(containerStatuses=running, conditions=[])) == ("p", "")
+    assert waits_for(pod(containerStatuses=running, conditions=[])) == ""
     ready = [{"type": "Ready", "status": "True"}]
-    assert _is_ready(pod("scheduler", conditions=ready))
-    assert not _is_ready(pod("worker", conditions=ready))
-    assert not _is_ready(pod("scheduler"))
+    assert is_ready(pod("scheduler", conditions=ready))
+    assert not is_ready(pod("worker", conditions=ready))
+    assert not is_ready(pod("scheduler"))
+
+
+def test_pods_that_are_never_made_are_told(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    pods = Pods(None, "c", "lab")
+    pods.check_made("worker", "a worker", [pod("scheduler")])
+    clock[0] = OPERATOR_ANSWERS / 2
+    pods.check_made("worker", "a worker", [pod("worker")])
+    clock[0] = OPERATOR_ANSWERS + 1
+    pods.check_made("worker", "a worker", [])
+    clock[0] *= 3
+    pods.refused = ValueError("quota")
+    with pytest.raises(
+        UserError, match=r"no pod of a worker is made.*\(quota\)"
+    ) as caught:
+        pods.check_made("worker", "a worker", [])
+    assert caught.value.status == Status.UNAVAILABLE
+
+
+def test_a_pod_that_cannot_start_is_given_up_unless_others_of_its_kind_did(
+    monkeypatch,
+):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    stuck = pod(containerStatuses=[{"state": {"waiting": {"reason": "ErrImagePull"}}}])
+    stuck["metadata"]["labels"]["dask.org/workergroup-name"] = "c-gpu"
+    pods = Pods(None, "c", "lab")
+    pods.note([stuck])
+    clock[0] = GIVEN_UP + 1
+    pods.joined.add("gpu")
+    pods.note([stuck])
+    assert pods.why == "pod p of Kubernetes waits (ErrImagePull)"
+    pods.joined = {"default"}
+    with pytest.raises(UserError, match=r"Pod p .* does not start \(ErrImagePull\)"):
+        pods.note([stuck])
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        ("8Gi", 8192),
+        ("1Ei", 2**40),
+        ("16G", 15258),
+        ("1e9", 953),
+        ("1073741824", 1024),
+        ("1073741824000m", 1024),
+        ("512Mi", 512),
+        ("lots", 0),
+        ("8 Gi", 0),
+        ("", 0),
+    ],
+)
+def test_amounts_of_memory_are_those_of_kubernetes(amount, expected):
+    assert _megabytes(amount) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "requests", "limits"),
+    [
+        ({"requests": {"memory": "16Gi", "cpu": 4}}, ("16Gi", 4), ("16Gi", 4)),
+        ({"limits": {"cpu": "500m"}}, ("7000Mi", "500m"), ("7000Mi", "500m")),
+        (
+            {"requests": {"cpu": 1}, "limits": {"cpu": 2}},
+            ("7000Mi", 1),
+            ("7000Mi", 2),
+        ),
+    ],
+)
+def test_no_request_is_above_its_limit(
+    configuration, tmp_path, given, requests, limits
+):
+    container = {"name": "w", "image": "i", "resources": given}
+    spec = {"spec": {"worker": {"spec": {"containers": [container]}}}}
+    configuration(**{"custom-cluster-spec": spec})
+    kind = Kind("default", asked(tmp_path), [PLAIN])
+    own = kind.worker("c", "lab")["spec"]["containers"][0]["resources"]
+    found = {side: (own[side]["memory"], own[side]["cpu"]) for side in own}
+    assert found == {"requests": requests, "limits": limits}
+
+
+@pytest.mark.parametrize(
+    ("pod_spec", "said"),
+    [
+        ({"containers": [{"image": "i", "resources": "lots"}]}, "resources"),
+        ({"containers": [{"image": "i", "env": {"A": "b"}}]}, "env"),
+        ({"containers": [{"image": "i", "env": 5}]}, "env"),
+        ({"containers": [{"image": "i", "volumeMounts": "x"}]}, "volumeMounts"),
+        ({"containers": [{"image": "i"}], "volumes": {"a": 1}}, "volumes"),
+        (
+            {"containers": [{"image": "i", "resources": {"limits": ["memory"]}}]},
+            "limits",
+        ),
+        (
+            {
+                "containers": [
+                    {"image": "i", "resources": {"limits": {"memory": "lots"}}}
+                ]
+            },
+            "an amount of memory such as 8Gi",
+        ),
+    ],
+)
+def test_parts_of_a_pod_with_another_form_are_told(configuration, pod_spec, said):
+    configuration(**{"custom-cluster-spec": {"spec": {"worker": {"spec": pod_spec}}}})
+    with pytest.raises(UserError, match=said) as caught:
+        worker_pod()
+    assert caught.value.status == Status.USAGE
+    assert "kubernetes.yaml" in caught.value.message
+
+
+def test_variables_and_resources_of_the_configuration_go_to_a_pod_of_an_image(
+    configuration,
+):
+    configuration(image="i", env={"A": 1}, resources={"limits": {"memory": "4Gi"}})
+    (container,) = worker_pod()["containers"]
+    assert container["env"] == [{"name": "A", "value": "1"}]
+    assert container["resources"] == {"limits": {"memory": "4Gi"}}
+
+
+def test_a_configuration_in_the_surroundings_counts(configuration, tmp_path):
+    path = tmp_path / "pod.yaml"
+    path.write_text(yaml.safe_dump({"spec": {"worker": {"spec": POD}}}))
+    configuration(custom_cluster_spec=str(path), image="other")
+    assert worker_pod()["containers"][0]["image"] == POD["containers"][0]["image"]
+
+
+@pytest.mark.parametrize("values", [None, "words"])
+def test_a_section_that_is_no_mapping_names_no_image(monkeypatch, values):
+    monkeypatch.setattr(dask.config, "collect", lambda: {"kubernetes": values})
+    with pytest.raises(UserError, match="names no image"):
+        worker_pod()

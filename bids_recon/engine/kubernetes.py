@@ -6,8 +6,9 @@ and for workers. They speak TLS, with certificates that are made for the run.
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -15,31 +16,22 @@ from uuid import uuid4
 from bids_recon.command import BEFORE_END, ENDING
 from bids_recon.engine.clusters import Cluster, Greeting, cannot_be_reached
 from bids_recon.engine.jobs import Job
-from bids_recon.errors import Status, UserError
+from bids_recon.engine.kubernetes_pods import ASKS_EVERY, Pods, is_ready, words_of
+from bids_recon.errors import UserError
 
 logger = logging.getLogger("bids_recon")
 
 ANSWERS = 10.0
 """Seconds in which Kubernetes must answer."""
 
-OPERATOR_ANSWERS = 60.0
-"""Seconds in which the operator must make something of a cluster that is asked for."""
-
 CONNECT = 30.0
 """Seconds in which a scheduler whose pod is ready must answer."""
 
-ASKS_EVERY = 5.0
-"""Seconds between two looks at the pods."""
+TRIES = 2
+"""How often the end of all pods is asked for."""
 
-GIVEN_UP = 60.0
-"""Seconds after which a pod that cannot start is given up, if no worker ever joined."""
-
-STUCK = {
-    *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"),
-    *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
-    "CrashLoopBackOff",
-}
-"""Reasons for which a container waits until somebody changes something."""
+NEVER = (401, 403, 422)
+"""What Kubernetes answers where asking again is of no use."""
 
 
 def check() -> None:
@@ -105,16 +97,18 @@ class Kubernetes:
             self._kinds.append(Kind("gpu", cluster, graphic))
         self._name = f"bids-recon-{uuid4().hex[:8]}"
         self._sizes = dict.fromkeys((kind.name for kind in self._kinds), 0)
-        self._joined = False
-        self._stuck: dict[str, float] = {}
         self._asked = 0.0
-        self._why = ""
+        self._creates = threading.Lock()
         # What a signal ends meanwhile must not be left in the cluster.
         BEFORE_END.append(self._delete)
         try:
+            self._api = kr8s.api()
+            self._api.timeout = ANSWERS
             namespace = dask.config.get("kubernetes.namespace", None)
-            self._namespace = namespace or kr8s.api().namespace
-            self._create()
+            self._namespace = namespace or self._api.namespace
+            self._pods = Pods(self._api, self._name, self._namespace)
+            with self._creates:
+                self._create()
             self._wait_for_scheduler()
             self.client = self._connect()
         except BaseException as error:
@@ -149,7 +143,7 @@ class Kubernetes:
         uid = self._dask_cluster.metadata.uid
         Secret(secret_spec(*place, uid, self._security)).create()
         self._groups = {
-            kind.name: _object("DaskWorkerGroup", group_spec(*place, kind))
+            kind.name: _object("DaskWorkerGroup", group_spec(*place, uid, kind))
             for kind in self._kinds
         }
         # That of the first kind is made by the operator.
@@ -157,31 +151,25 @@ class Kubernetes:
             self._groups[kind.name].create()
 
     def _wait_for_scheduler(self) -> None:
-        """Wait until the pod of the scheduler is ready; say what it waits for.
+        """Wait until the scheduler can be reached; say what it waits for.
 
         Raises
         ------
         UserError
-            If it does not start, or the operator does nothing.
+            If its pod does not start, or the operator does nothing.
         """
-        started, told = time.monotonic(), ""
+        from kr8s.objects import Service
+
         while True:
-            pods = self._pods()
-            if any(_is_ready(pod) for pod in pods):
-                return
-            self._look_at(pods)
-            self._dask_cluster.refresh()
-            waits = time.monotonic() - started
-            if not self._dask_cluster.raw.get("status") and waits > OPERATOR_ANSWERS:
-                raise UserError(
-                    "--cluster kubernetes: the operator of Dask does nothing about "
-                    f"DaskCluster {self._name} in the namespace {self._namespace}. "
-                    "Does it run, and does it watch this namespace?",
-                    Status.UNAVAILABLE,
-                )
-            if waits > ASKS_EVERY and self._why != told:
-                told = self._why
-                logger.info("%s; this run waits.", told)
+            pods = self._pods.look()
+            if any(map(is_ready, pods)):
+                self._pods.why = "the service of the scheduler has no address yet"
+                with suppress(Exception):
+                    name = f"{self._name}-scheduler"
+                    if Service.get(name, namespace=self._namespace).ready():
+                        return
+            self._pods.check_made("scheduler", "the scheduler", pods)
+            self._pods.tell()
             time.sleep(0.5)
 
     def _connect(self) -> Any:
@@ -210,7 +198,7 @@ class Kubernetes:
         # The operator names groups, and their pods, after their cluster.
         name = greeting.name.removeprefix(f"{self._name}-").partition("-")[0]
         kind = next(kind for kind in self._kinds if kind.name == name)
-        self._joined = True
+        self._pods.joined.add(kind.name)
         return Greeting(
             greeting.name,
             greeting.host,
@@ -234,68 +222,68 @@ class Kubernetes:
             # The operator chooses whom it ends: while any is at work, none is let go.
             wanted = 0 if ever == 0 else max(size, now)
             wanted = min(wanted, self._n_workers)
-            # What does not answer now is asked again.
-            with suppress(Exception):
-                if wanted != size:
-                    replicas = {"spec": {"worker": {"replicas": wanted}}}
-                    self._groups[kind.name].patch(replicas)
-                    self._sizes[kind.name] = wanted
+            if wanted != size:
+                self._scale(kind.name, wanted)
         if time.monotonic() - self._asked > ASKS_EVERY:
             self._asked = time.monotonic()
-            pods: Sequence[Mapping[str, Any]] = ()
-            with suppress(Exception):
-                pods = self._pods()
-            self._look_at(pods)
-        return self._why
+            pods = self._pods.look()
+            if any(self._sizes.values()) and not self._pods.joined:
+                self._pods.check_made("worker", "a worker", pods)
+            self._pods.tell()
+        return "Kubernetes has not started a worker yet"
 
-    def _pods(self) -> list[Mapping[str, Any]]:
-        import kr8s
-
-        label = {"dask.org/cluster-name": self._name}
-        found = kr8s.get("pods", namespace=self._namespace, label_selector=label)
-        return [pod.raw for pod in found]
-
-    def _look_at(self, pods: Sequence[Mapping[str, Any]]) -> None:
-        """Note what pods wait for.
+    def _scale(self, kind: str, replicas: int) -> None:
+        """Ask for as many workers of a kind.
 
         Raises
         ------
         UserError
-            If one is not going to start.
+            If we may not.
         """
-        waiting = {name: why for name, why in map(_waits, pods) if why}
-        stuck = {n: why for n, why in waiting.items() if why.split(":")[0] in STUCK}
-        now = time.monotonic()
-        self._stuck = {name: self._stuck.get(name, now) for name in stuck}
-        self._why = f"no pod of Kubernetes is ready yet, of {len(pods)} that there are"
-        if waiting:
-            name, why = next(iter(waiting.items()))
-            self._why = f"pod {name} of Kubernetes waits ({why})"
-        for name, since in self._stuck.items():
-            if now - since > GIVEN_UP and not self._joined:
-                raise UserError(
-                    f"Pod {name} of Kubernetes does not start ({stuck[name]})."
-                    f"{self._end_of_log(name)} Look at the image and the volumes in "
-                    "Dask's configuration (kubernetes.yaml).",
-                    Status.UNAVAILABLE,
-                )
-
-    def _end_of_log(self, name: str) -> str:
-        from kr8s.objects import Pod
-
-        lines: list[str] = []
-        with suppress(Exception):
-            pod = Pod.get(name, namespace=self._namespace)
-            lines = [line for line in pod.logs(tail_lines=3) if line.strip()]
-        return f" Its log ends: {' '.join(lines)[-300:]}" if lines else ""
+        try:
+            self._groups[kind].patch({"spec": {"worker": {"replicas": replicas}}})
+            self._sizes[kind] = replicas
+            self._pods.refused = None
+        # What does not answer now is asked again.
+        except Exception as error:
+            self._pods.refused = error
+            response = getattr(error, "response", None)
+            if getattr(response, "status_code", 0) in NEVER:
+                raise cannot_be_reached(
+                    "--cluster kubernetes: workers cannot be asked for",
+                    error,
+                    "docs/containers.md says what you must be allowed to do.",
+                ) from error
 
     def lost(self, name: str) -> None:
         """Leave it to Kubernetes to replace a worker."""
 
     def _delete(self) -> None:
-        """Have Kubernetes end all that was asked for."""
-        with suppress(Exception):
-            self._dask_cluster.delete()
+        """Have Kubernetes end all that was asked for; say where it does not."""
+        # What is being asked for just now would come after its end.
+        with_lock = self._creates.acquire(timeout=ANSWERS)
+        try:
+            error: Exception | None = None
+            for _ in range(TRIES):
+                try:
+                    if hasattr(self, "_dask_cluster"):
+                        self._dask_cluster.delete()
+                    return
+                except Exception as failure:
+                    error = failure
+                    if type(failure).__name__ == "NotFoundError":
+                        return
+                    time.sleep(0.5)
+            logger.warning(
+                "Kubernetes did not end what this run began (%s). End it with: kubectl "
+                "delete daskcluster %s -n %s",
+                words_of(error),
+                self._name,
+                self._namespace,
+            )
+        finally:
+            if with_lock:
+                self._creates.release()
 
     def drop(self) -> None:
         """End all pods at once, where a signal ends the program."""
@@ -316,28 +304,3 @@ def _object(kind: str, spec: dict[str, Any]) -> Any:
     from bids_recon.engine.kubernetes_spec import GROUP
 
     return new_class(kind, GROUP, asyncio=False)(spec)
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    """Tell whether a pod is that of the scheduler, and ready."""
-    conditions = pod.get("status", {}).get("conditions", ())
-    return pod["metadata"]["labels"].get("dask.org/component") == "scheduler" and any(
-        c["type"] == "Ready" and c["status"] == "True" for c in conditions
-    )
-
-
-def _waits(pod: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the name of a pod, and what it waits for; nothing once it runs."""
-    status = pod.get("status", {})
-    said = [
-        container["state"]["waiting"]
-        for container in status.get("containerStatuses", ())
-        if container.get("state", {}).get("waiting")
-    ]
-    said += [
-        condition
-        for condition in status.get("conditions", ())
-        if condition["type"] == "PodScheduled" and condition["status"] == "False"
-    ]
-    words = (": ".join(filter(None, (s.get("reason"), s.get("message")))) for s in said)
-    return pod["metadata"]["name"], next(filter(None, words), "")

@@ -5,19 +5,21 @@ configuration: ``custom-cluster-spec`` in ``kubernetes.yaml``.
 """
 
 import copy
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dask
 import yaml
-from dask.utils import parse_bytes
 from distributed.security import Security
+from pydantic import ConfigDict, Field
 
 from bids_recon.engine.clusters import Cluster, memory_mb
 from bids_recon.engine.jobs import Job
 from bids_recon.errors import Status, UserError
+from bids_recon.schema import Table, checked
 
 GROUP = "kubernetes.dask.org/v1"
 """What the operator of Dask defines."""
@@ -46,9 +48,41 @@ KEYS = {
 EXAMPLE = "docs/containers.md has an example."
 
 
-def configured() -> Any:
-    """Return what the user's own configuration says of Kubernetes; Dask's is apart."""
-    return dask.config.get("kubernetes", {}, config=dask.config.collect())
+class Resources(Table):
+    """What a container is given, by side: the least and the most."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    requests: dict[str, str | int | float] | None = None
+    limits: dict[str, str | int | float] | None = None
+
+
+class Container(Table):
+    """A container of a worker, as far as something is added to it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    image: str
+    resources: Resources | None = None
+    env: tuple[dict[str, Any], ...] | None = None
+    mounts: tuple[dict[str, Any], ...] | None = Field(None, alias="volumeMounts")
+
+
+class WorkerPod(Table):
+    """The pod of a worker, likewise."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    containers: Annotated[tuple[Container, ...], Field(min_length=1)]
+    volumes: tuple[dict[str, Any], ...] | None = None
+
+
+def own(key: str) -> Any:
+    """Return what the user's own configuration of Dask says of Kubernetes, or None.
+
+    Dask has a default, too, for most.
+    """
+    return dask.config.get(f"kubernetes.{key}", None, config=dask.config.collect())
 
 
 def worker_pod() -> dict[str, Any]:
@@ -59,10 +93,17 @@ def worker_pod() -> dict[str, Any]:
     UserError
         If there is none, or it has another form.
     """
-    own = configured()
-    spec = own.get("custom-cluster-spec")
-    if spec is None and own.get("image"):
-        return {"containers": [{"name": "worker", "image": own["image"]}]}
+    spec = own("custom-cluster-spec")
+    if spec is None and own("image"):
+        container = {
+            "name": "worker",
+            **{key: own(key) for key in ("image", "resources", "env") if own(key)},
+        }
+        variables = container.get("env")
+        if isinstance(variables, dict):
+            named = [{"name": n, "value": str(v)} for n, v in variables.items()]
+            container["env"] = named
+        return _checked_pod({"containers": [container]}, "kubernetes.yaml")
     if spec is None:
         raise UserError(
             "--cluster kubernetes: Dask's configuration names no image with bids-recon "
@@ -81,16 +122,38 @@ def worker_pod() -> dict[str, Any]:
                 f"{where}: cannot be read as YAML ({said}).", Status.NO_INPUT
             ) from error
     try:
-        pod = copy.deepcopy(spec["spec"]["worker"]["spec"])
-        if not pod["containers"][0]["image"]:
-            raise KeyError("image")
+        pod = spec["spec"]["worker"]["spec"]
     except (KeyError, IndexError, TypeError) as error:
         raise UserError(
-            f"{where}: expected spec: worker: spec: containers: with an image, as a "
-            f"DaskCluster of the operator has it. {EXAMPLE}",
+            f"{where}: expected spec: worker: spec: containers:, as a DaskCluster of "
+            f"the operator has it. {EXAMPLE}",
             Status.USAGE,
         ) from error
+    return _checked_pod(copy.deepcopy(pod), where)
+
+
+def _checked_pod(pod: Any, where: str) -> dict[str, Any]:
+    """Return a pod whose parts have the form that Kubernetes takes."""
+    checked(WorkerPod, pod, f"{where}, the worker's pod", Status.USAGE)
+    for side in (pod["containers"][0].get("resources") or {}).values():
+        amount = str((side or {}).get("memory", "1Gi"))
+        if not _megabytes(amount):
+            raise UserError(
+                f"{where}: expected an amount of memory such as 8Gi, found {amount!r}.",
+                Status.USAGE,
+            )
     return pod
+
+
+def _megabytes(amount: str) -> int:
+    """Return an amount of memory in Kubernetes' words, in MB; 0 for what is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(m|[kKMGTPE]?i?)", amount)
+    if not found:
+        return 0
+    number, unit = found.groups()
+    power = " kMGTPE".find(unit[:1].replace("K", "k") or " ")
+    scale = 1e-3 if unit == "m" else (1024 if unit.endswith("i") else 1000) ** power
+    return int(float(number) * scale) // 2**20
 
 
 class Kind:
@@ -115,11 +178,12 @@ class Kind:
         self.name, self.gpu, self._pod = name, bool(jobs[0].gpus), worker_pod()
         container = self._pod["containers"][0]
         given = container.get("resources") or {}
-        limit = (given.get("limits") or {}).get("memory")
+        least, most = (given.get(side) or {} for side in ("requests", "limits"))
+        # What is said of one side holds for both: a request above its limit is refused.
+        least, most = {**most, **least}, {**least, **most}
+        limit = most.get("memory")
         self.memory_mb = (
-            parse_bytes(str(limit)) // 2**20
-            if limit
-            else memory_mb(jobs, cluster.mem_mb)
+            _megabytes(str(limit)) if limit else memory_mb(jobs, cluster.mem_mb)
         )
         need = max(jobs, key=lambda job: job.memory_mb)
         if need.memory_mb > self.memory_mb:
@@ -133,8 +197,8 @@ class Kind:
         asked = {"memory": f"{self.memory_mb}Mi", "cpu": str(self.n_threads)}
         more = {GPU: "1"} if self.gpu else {}
         container["resources"] = {
-            kind: {**asked, **more, **(given.get(kind) or {})}
-            for kind in ("requests", "limits")
+            "requests": {**asked, **more, **least},
+            "limits": {**asked, **more, **most},
         }
 
     def does(self, job: Job) -> bool:
@@ -204,12 +268,18 @@ def cluster_spec(name: str, namespace: str, kind: Kind) -> dict[str, Any]:
     }
 
 
-def group_spec(name: str, namespace: str, kind: Kind) -> dict[str, Any]:
+def _owned(name: str, namespace: str, cluster: str, uid: str) -> dict[str, Any]:
+    """Return how an object is called that goes with a cluster."""
+    owner = {"apiVersion": GROUP, "kind": "DaskCluster", "name": cluster, "uid": uid}
+    return {"name": name, "namespace": namespace, "ownerReferences": [owner]}
+
+
+def group_spec(name: str, namespace: str, uid: str, kind: Kind) -> dict[str, Any]:
     """Return a ``DaskWorkerGroup`` of a cluster, with no workers yet."""
     return {
         "apiVersion": GROUP,
         "kind": "DaskWorkerGroup",
-        "metadata": {"name": f"{name}-{kind.name}", "namespace": namespace},
+        "metadata": _owned(f"{name}-{kind.name}", namespace, name, uid),
         "spec": {"cluster": name, "worker": kind.worker(name, namespace)},
     }
 
@@ -226,11 +296,10 @@ def secret_spec(
     security : Security
         The keys.
     """
-    owner = {"apiVersion": GROUP, "kind": "DaskCluster", "name": name, "uid": uid}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace, "ownerReferences": [owner]},
+        "metadata": _owned(name, namespace, name, uid),
         "data": {
             f"{key}.pem": b64encode(getattr(security, key).encode()).decode()
             for key in KEYS.values()

@@ -1,4 +1,4 @@
-"""Loaded by the workers that SLURM starts: one that closes also ends.
+"""Loaded by the workers that are started for a run: one that closes also ends.
 
 A worker that its scheduler and SLURM tell to close in the same moment can hang, and
 SLURM does not kill what outlives its batch script on every cluster.
