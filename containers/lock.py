@@ -3,7 +3,7 @@
     python containers/lock.py
 
 ``lock.txt``
-    All that bids-recon needs but torch, and Dask.
+    All that bids-recon and its clusters of Dask need, but torch.
 ``lock-torch.txt``
     torch with what only it needs, as the default package index has them (CUDA). For
     another index (``TORCH_INDEX_URL``) the versions count and the checksums do not.

@@ -25,7 +25,7 @@ class BlockCholesky:
     """
 
     def __init__(self, matrix: Symmetric, alpha: float) -> None:
-        self._matrix = matrix
+        self._parts = list(zip(matrix.rows, matrix.blocks, strict=True))
         for number, (own, block) in enumerate(self._parts):
             for before, other in self._parts[:number]:
                 left = block[:, : before.start] @ other[:, : before.start].T
@@ -35,10 +35,6 @@ class BlockCholesky:
             pivot = block[:, own] - left @ left.T
             pivot[np.diag_indices(len(pivot))] += alpha
             block[:, own] = cholesky(pivot, lower=True, check_finite=False)
-
-    @property
-    def _parts(self) -> list[tuple[slice, np.ndarray]]:
-        return list(zip(self._matrix.rows, self._matrix.blocks, strict=True))
 
     def solve(self, values: np.ndarray) -> None:
         """Write (A + alpha I)^-1 B in place of B (n, k)."""

@@ -35,7 +35,6 @@ class LargeEquations:
         The precision, and how much memory there is.
     intercept : bool
         Whether responses and targets are centred.
-
     """
 
     def __init__(self, X: np.ndarray, algebra: Algebra, intercept: bool = True) -> None:

@@ -137,7 +137,7 @@ def _named(what: str, labels: Sequence[str]) -> str:
     if not labels:
         return ""
     if len(labels) > MANY:
-        return f"{len(labels)} {what}s ({labels[0]} to {labels[-1]})"
+        return f"{_count(len(labels), what)} ({labels[0]} to {labels[-1]})"
     return f"{what}{'s' * (len(labels) > 1)} {', '.join(labels)}"
 
 
