@@ -23,6 +23,9 @@ CACHES = (
 )
 """Where libraries write, apart from the home. Those they read weights from stay."""
 
+TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")
+"""Where Python looks for a place for temporary files if no variable names one."""
+
 
 @contextmanager
 def made_up_for() -> Iterator[None]:
@@ -108,11 +111,13 @@ def container() -> dict[str, str] | None:
 def has_temporary_place() -> bool:
     """Tell whether there is a folder for temporary files, such as ``/tmp``."""
     try:
-        tempfile.gettempdir()
+        place = Path(tempfile.gettempdir())
     except FileNotFoundError:
         return False
     # Where all else fails, Python takes the folder it was started in.
-    return tempfile.gettempdir() != str(Path.cwd())
+    named = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    meant = {Path(name).absolute() for name in (*filter(None, named), *TEMPORARY)}
+    return place in meant or place != Path.cwd()
 
 
 def _has_home() -> bool:

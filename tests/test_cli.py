@@ -40,6 +40,20 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
+def test_a_plan_waits_for_no_library_that_it_does_without(small_dataset, tmp_path):
+    code = (
+        "import sys; from bids_recon.cli import main\n"
+        f"status = main([{str(small_dataset)!r}, {str(tmp_path / 'out')!r}, "
+        "'participant', '--roi', 'V=V1', '--dry-run'])\n"
+        "heavy = {'nilearn', 'sklearn', 'scipy.stats', 'matplotlib', 'torch'}\n"
+        "sys.exit(status or ', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_without_networks_never_imports_torch(small_dataset, tmp_path):
     code = (
         "import sys; from bids_recon.cli import main\n"

@@ -1,6 +1,9 @@
 """Features that are kept are those of the picture, layer and weights asked for."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -116,3 +119,39 @@ def test_without_a_network_features_are_pixels(tmp_path):
     own = MetricSpec(name="m", kind="two_way")
     found = Judge(None, tmp_path / "cache").features(pictures, own, (4, 5), True)
     np.testing.assert_array_equal(found, pictures.reshape(2, -1))
+
+
+WITHOUT_WEIGHTS = """
+import sys
+
+import numpy as np
+
+from bids_recon.evaluation.judge import Judge
+from bids_recon.evaluation.profiles import MetricSpec
+from bids_recon.machine import AbsentWeightsError
+
+judge, pictures = Judge(), np.zeros((2, 3, 64, 64), dtype=np.float32)
+spec = MetricSpec(name="m", kind="two_way", network="inception-v3", layer="avgpool")
+for compute in (
+    lambda: judge.features(pictures, spec, (64, 64)),
+    lambda: judge.lpips(pictures, pictures),
+):
+    try:
+        compute()
+    except AbsentWeightsError:
+        continue
+    sys.exit("it has weights")
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_where_weights_are_absent_torch_is_not_loaded(tmp_path):
+    places = ("HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_WEIGHTS],
+        env={**os.environ, **dict.fromkeys(places, str(tmp_path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -86,6 +86,17 @@ def test_a_run_without_a_temporary_folder(no_place, run, small_dataset, tmp_path
     assert not list(out.rglob("*-tmp-*"))
 
 
+def test_a_temporary_folder_counts_also_where_a_run_starts_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert tempfile.gettempdir() == str(tmp_path)
+    assert surroundings.has_temporary_place()
+    # Python falls back to the folder it was started in.
+    monkeypatch.delenv("TMPDIR")
+    assert not surroundings.has_temporary_place()
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from nilearn.interfaces.fmriprep import load_confounds
 
 from bids_recon.dataset.layout import Run
 from bids_recon.dataset.tables import read_table, table_text
@@ -107,6 +106,9 @@ def _load(
     nilearn finds the table by the name of the BOLD, and reads it in its own, laxer way:
     it gets what was checked, in a folder of its own.
     """
+    # nilearn takes long to load, and only BOLD needs it.
+    from nilearn.interfaces.fmriprep import load_confounds
+
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         bold = Path(folder, "sub-1_task-1_desc-preproc_bold.nii.gz")

@@ -1,7 +1,6 @@
 """Folds inside the training trials, for choices that must not see test trials."""
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 
 def inner_folds(
@@ -27,5 +26,8 @@ def inner_folds(
     n_folds = min(n_folds, int(codes.max()) + 1)
     if n_folds < 2:
         return []
+    # scikit-learn takes long to load.
+    from sklearn.model_selection import GroupKFold
+
     folds = GroupKFold(n_folds, shuffle=True, random_state=seed)
     return list(folds.split(codes, groups=codes))

@@ -8,7 +8,7 @@ participant's own permutations.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -66,7 +66,7 @@ def interval(scores: np.ndarray) -> Interval:
         (max(n_s * columns.var(ddof=1) - ms_sp, 0.0), n_p - 1),
         (ms_sp, (n_s - 1) * (n_p - 1)),
     )
-    squares = (part * stats.t.ppf((1 + LEVEL) / 2, df) ** 2 for part, df in parts)
+    squares = (part * stdtrit(df, (1 + LEVEL) / 2) ** 2 for part, df in parts)
     reach = float(np.sqrt(sum(squares) / (n_s * n_p)))
     return Interval(mean, mean - reach, mean + reach, "participants and pictures")
 
@@ -76,7 +76,7 @@ def _over_one(values: np.ndarray, mean: float, over: str) -> Interval:
     if n < 2:
         return Interval(mean, float("nan"), float("nan"), over)
     spread = values.std(ddof=1) / np.sqrt(n)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * spread)
+    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2) * spread)
     return Interval(mean, mean - reach, mean + reach, over)
 
 
@@ -154,6 +154,9 @@ def bayesian_prevalence(n_significant: int, n_participants: int) -> BayesianPrev
     ALPHA + (1 - ALPHA) g (Ince et al. 2021, eLife 10:e62461), so that its posterior is
     Beta(k + 1, n - k + 1), truncated below ALPHA.
     """
+    # scipy.stats takes long to load, and the page of a participant does without.
+    from scipy import optimize, stats
+
     k, n = n_significant, n_participants
     beta = stats.beta(k + 1, n - k + 1)
     below = beta.cdf(ALPHA)
@@ -203,6 +206,9 @@ def ranks(scores: np.ndarray, seed: int) -> Ranks:
     seed : int
         Of the draws.
     """
+    # As above.
+    from scipy.stats import rankdata
+
     rng = np.random.default_rng(seed)
     n_recipes, n_s, n_p = scores.shape
     means = np.empty((N_DRAWS, n_recipes))
@@ -210,10 +216,10 @@ def ranks(scores: np.ndarray, seed: int) -> Ranks:
         rows = rng.integers(n_s, size=n_s) if n_s > 1 else np.zeros(1, dtype=int)
         weights = np.bincount(rng.integers(n_p, size=n_p), minlength=n_p)
         means[draw] = scores[:, rows].mean(axis=1) @ weights / n_p
-    drawn = stats.rankdata(-means, method="average", axis=1)
+    drawn = rankdata(-means, method="average", axis=1)
     first = drawn == drawn.min(axis=1, keepdims=True)
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0, method="inverted_cdf")
-    own = stats.rankdata(-scores.mean(axis=(1, 2)), method="min")
+    own = rankdata(-scores.mean(axis=(1, 2)), method="min")
     return Ranks(
         own, low, high, (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
     )

@@ -8,7 +8,6 @@ each candidate in turn had been its own: (n, n_candidates).
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import rankdata
 
 DECIMALS = 9
 """Similarities that agree to so many decimals are ties."""
@@ -22,7 +21,7 @@ def two_way(similarity: np.ndarray) -> np.ndarray:
     result = np.full(similarity.shape, np.nan)
     for rows, columns, values in _blocks(similarity):
         if len(columns) > 1:
-            ranks = rankdata(values, axis=1)
+            ranks = _ranks(values, axis=1)
             result[np.ix_(rows, columns)] = (ranks - 1) / (len(columns) - 1)
     return result
 
@@ -49,16 +48,23 @@ def two_way_of_originals(similarity: np.ndarray, own: np.ndarray) -> np.ndarray:
     """
     result = np.full(similarity.shape, np.nan)
     for rows, columns, values in _blocks(similarity):
-        among_all = rankdata(values, axis=0)
+        among_all = _ranks(values, axis=0)
         among_own = np.empty_like(among_all)
         n_other = np.empty(len(rows))
         for picture in np.unique(own[rows]):
             same = own[rows] == picture
-            among_own[same] = rankdata(values[same], axis=0)
+            among_own[same] = _ranks(values[same], axis=0)
             n_other[same] = len(rows) - same.sum()
         if (n_other > 0).all():
             result[np.ix_(rows, columns)] = (among_all - among_own) / n_other[:, None]
     return result
+
+
+def _ranks(values: np.ndarray, axis: int) -> np.ndarray:
+    # scipy.stats takes long to load.
+    from scipy.stats import rankdata
+
+    return rankdata(values, axis=axis)
 
 
 def _blocks(

@@ -160,17 +160,18 @@ class Judge:
     def lpips(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the learned perceptual distance of prepared pairs, (n,)."""
         if "lpips" not in self._networks:
+            # Weights first: where they are absent, torch need not be loaded.
+            paths = [self.machine.weights(name) for name in LPIPS]
             from bids_recon.networks.lpips import Lpips
 
-            paths = [self.machine.weights(name) for name in LPIPS]
             self._networks["lpips"] = Lpips(*paths)
         return self._networks["lpips"].distance(a, b)
 
     def _network(self, name: str) -> Any:
         if name not in self._networks:
-            self._networks[name] = load(ENCODERS, "network", name)(
-                self.machine.weights(name)
-            )
+            # Weights first: where they are absent, torch need not be loaded.
+            weights = self.machine.weights(name)
+            self._networks[name] = load(ENCODERS, "network", name)(weights)
         return self._networks[name]
 
     def _cached(self, pictures: AnyPictures, spec: MetricSpec) -> Path | None:

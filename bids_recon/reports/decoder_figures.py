@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import nibabel as nib
 import numpy as np
-from matplotlib.figure import Figure
 
-from bids_recon.reports.figures import STYLE, Slices, colours_of
+from bids_recon.reports.figures import Slices, colours_of, styled_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def training_curves(curves: dict[str, tuple[np.ndarray, int]]) -> Figure:
+def training_curves(curves: dict[str, tuple[np.ndarray, int]]) -> "Figure":
     """Draw how the loss of networks fell, a line for each fold.
 
     Parameters
@@ -20,8 +22,7 @@ def training_curves(curves: dict[str, tuple[np.ndarray, int]]) -> Figure:
         Feature space and fold -> loss on training trials and error on those held out,
         and the epoch whose weights were kept.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3))
+    with styled_figure(figsize=(11, 3)) as figure:
         axes = figure.subplots(1, 2, sharex=True)
         titles = ("Loss on training trials", "Error on held-out training trials")
         for column, (axis, title) in enumerate(zip(axes, titles, strict=True)):
@@ -44,7 +45,7 @@ def training_curves(curves: dict[str, tuple[np.ndarray, int]]) -> Figure:
     return figure
 
 
-def maps_on_mean(mean: nib.Nifti1Image, maps: dict[str, np.ndarray]) -> Figure:
+def maps_on_mean(mean: nib.Nifti1Image, maps: dict[str, np.ndarray]) -> "Figure":
     """Draw maps of voxels on axial slices of the mean BOLD, a row for each.
 
     Parameters
@@ -64,9 +65,8 @@ def maps_on_mean(mean: nib.Nifti1Image, maps: dict[str, np.ndarray]) -> Figure:
     }
     known = np.logical_or.reduce([np.isfinite(own) for own in turned.values()])
     slices = Slices.through(mean, known)
-    with mpl.rc_context(STYLE):
-        height = (slices.height + 0.3) * len(turned)
-        figure = Figure(figsize=(11, height), layout="constrained")
+    height = (slices.height + 0.3) * len(turned)
+    with styled_figure(figsize=(11, height), layout="constrained") as figure:
         rows = figure.subplots(len(turned), 1, squeeze=False)[:, 0]
         for axis, (name, own) in zip(rows, turned.items(), strict=True):
             slices.draw_mean(axis)
@@ -82,7 +82,9 @@ def maps_on_mean(mean: nib.Nifti1Image, maps: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def connectivity_matrix(matrix: np.ndarray, names: Sequence[str], what: str) -> Figure:
+def connectivity_matrix(
+    matrix: np.ndarray, names: Sequence[str], what: str
+) -> "Figure":
     """Draw how alike nodes are.
 
     Parameters
@@ -98,8 +100,7 @@ def connectivity_matrix(matrix: np.ndarray, names: Sequence[str], what: str) -> 
     off = np.abs(matrix[~np.eye(n_nodes, dtype=bool)])
     most = float(off.max(initial=0.0)) or 1.0
     side = min(3.2 + 0.28 * n_nodes, 8)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(side + 1, side))
+    with styled_figure(figsize=(side + 1, side)) as figure:
         axis = figure.subplots()
         shown = axis.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
         if n_nodes <= 60:
@@ -125,7 +126,7 @@ def connectivity_matrix(matrix: np.ndarray, names: Sequence[str], what: str) -> 
 
 def connectome(
     matrix: np.ndarray, positions: np.ndarray, strongest: int = 100
-) -> Figure:
+) -> "Figure":
     """Draw nodes and the strongest edges in a glass brain.
 
     Parameters
@@ -142,8 +143,7 @@ def connectome(
     n_edges = len(matrix) * (len(matrix) - 1) // 2
     share = max(0.0, 100 * (1 - strongest / max(n_edges, 1)))
     off = matrix - np.diag(np.diag(matrix))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.6))
+    with styled_figure(figsize=(11, 3.6)) as figure:
         plot_connectome(
             off,
             positions,

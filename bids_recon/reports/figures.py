@@ -1,17 +1,19 @@
 """Figures of a report, as SVG whose bytes repeat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLE = {
     # Each picture as it is, in place of one drawing of all.
@@ -33,13 +35,32 @@ PITCH = 1.06
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
-def save(figure: Figure, path: Path) -> None:
+@contextmanager
+def in_style(**changes: object) -> Iterator[None]:
+    """Have matplotlib draw as pages have it, but for some of its settings."""
+    # Only pages need it, and it takes long to load.
+    import matplotlib as mpl
+
+    with mpl.rc_context({**STYLE, **changes}):
+        yield
+
+
+@contextmanager
+def styled_figure(**options: object) -> Iterator["Figure"]:
+    """Have an empty figure, drawn as pages have it."""
+    from matplotlib.figure import Figure
+
+    with in_style():
+        yield Figure(**options)
+
+
+def save(figure: "Figure", path: Path) -> None:
     """Write a figure as SVG without a date."""
-    with mpl.rc_context(STYLE):
+    with in_style():
         figure.savefig(path, format="svg", metadata={"Date": None}, bbox_inches="tight")
 
 
-def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> Figure:
+def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> "Figure":
     """Draw regions on axial slices of the mean BOLD.
 
     Parameters
@@ -52,17 +73,19 @@ def masks_on_mean(mean: nib.Nifti1Image, masks: dict[str, np.ndarray]) -> Figure
     regions = {name: _canonical(mask, mean) for name, mask in masks.items()}
     slices = Slices.through(mean, np.logical_or.reduce(list(regions.values())))
     colours = dict(zip(masks, colours_of(len(masks)), strict=True))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, slices.height + 0.5))
+    with styled_figure(figsize=(11, slices.height + 0.5)) as figure:
+        from matplotlib.colors import to_rgba
+        from matplotlib.patches import Patch
+
         axis = figure.subplots()
         slices.draw_mean(axis)
         for name, region in regions.items():
             inside = slices.of(region) == 1
             layer = np.zeros((*inside.shape, 4))
-            layer[inside] = mpl.colors.to_rgba(colours[name], 0.6)
+            layer[inside] = to_rgba(colours[name], 0.6)
             axis.imshow(layer, **slices.options)
         handles = [
-            mpl.patches.Patch(
+            Patch(
                 color=colours[name], alpha=0.6, label=f"{name} ({mask.sum():,} voxels)"
             )
             for name, mask in masks.items()
@@ -122,7 +145,7 @@ class Slices:
         both = [array for part in parts for array in (part, between)]
         return np.concatenate(both[:-1], axis=1)
 
-    def draw_mean(self, axis: Axes) -> None:
+    def draw_mean(self, axis: "Axes") -> None:
         """Draw the mean BOLD, with the place of each slice above it."""
         values = np.asarray(self.mean.dataobj)
         top = np.percentile(values[values > 0], 99) if (values > 0).any() else 1
@@ -155,7 +178,7 @@ def colours_of(n: int) -> list[str]:
     return [COLOURS[index % len(COLOURS)] for index in range(n)]
 
 
-def response_quality(table: pd.DataFrame) -> Figure:
+def response_quality(table: pd.DataFrame) -> "Figure":
     """Draw how alike responses are, run by run.
 
     Parameters
@@ -164,8 +187,7 @@ def response_quality(table: pd.DataFrame) -> Figure:
         Columns ``run``, ``same`` (correlation of response patterns to one picture),
         ``different`` (to different pictures) and ``deviation`` (of responses).
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.2))
+    with styled_figure(figsize=(11, 3.2)) as figure:
         left, right = figure.subplots(1, 2)
         places = np.arange(len(table))
         left.bar(places, table["deviation"], color=COLOURS[0], width=0.6)
@@ -202,7 +224,7 @@ def response_quality(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def ceilings(percent: dict[str, np.ndarray]) -> Figure:
+def ceilings(percent: dict[str, np.ndarray]) -> "Figure":
     """Draw how the noise ceiling is distributed over the voxels of each region.
 
     Parameters
@@ -210,8 +232,7 @@ def ceilings(percent: dict[str, np.ndarray]) -> Figure:
     percent : dict of str to array of shape (n_voxels,)
         Region -> noise ceiling in percent.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6, 2.8))
+    with styled_figure(figsize=(6, 2.8)) as figure:
         axis = figure.subplots()
         bins = np.linspace(0, 100, 41)
         for (name, values), colour in zip(
@@ -236,7 +257,7 @@ def ceilings(percent: dict[str, np.ndarray]) -> Figure:
 
 def seen_and_reconstructed(
     groups: dict[str, Sequence[tuple[np.ndarray, np.ndarray, str]]],
-) -> Figure:
+) -> "Figure":
     """Draw pictures seen above their reconstructions.
 
     Parameters
@@ -245,8 +266,7 @@ def seen_and_reconstructed(
         Title of a group -> (seen, reconstructed, caption); pictures are (3, H, W).
     """
     n_columns = max(len(items) for items in groups.values())
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.35 * n_columns + 1.2, 3.8 * len(groups)))
+    with styled_figure(figsize=(1.35 * n_columns + 1.2, 3.8 * len(groups))) as figure:
         spaced = {"hspace": 0.3}
         axes = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw=spaced)[:, 0]
         for axis, (title, items) in zip(axes, groups.items(), strict=True):
@@ -264,7 +284,7 @@ def seen_and_reconstructed(
     return figure
 
 
-def _draw_framed(axis: Axes, picture: np.ndarray, x: float, y: float) -> None:
+def _draw_framed(axis: "Axes", picture: np.ndarray, x: float, y: float) -> None:
     """Draw a picture (3, H, W) around a place, its longer side one."""
     height, width = np.array(picture.shape[1:]) / max(picture.shape[1:])
     axis.imshow(
@@ -273,11 +293,13 @@ def _draw_framed(axis: Axes, picture: np.ndarray, x: float, y: float) -> None:
         extent=(x - width / 2, x + width / 2, y + height / 2, y - height / 2),
     )
     corner = (x - width / 2, y - height / 2)
-    frame = mpl.patches.Rectangle(corner, width, height, fill=False, edgecolor="0.6")
+    from matplotlib.patches import Rectangle
+
+    frame = Rectangle(corner, width, height, fill=False, edgecolor="0.6")
     axis.add_patch(frame)
 
 
-def combination_weights(weights: dict[str, dict[str, float]]) -> Figure:
+def combination_weights(weights: dict[str, dict[str, float]]) -> "Figure":
     """Draw the weight of each patch size, one dot per fold.
 
     Parameters
@@ -286,8 +308,7 @@ def combination_weights(weights: dict[str, dict[str, float]]) -> Figure:
         Fold -> patch size -> weight.
     """
     sizes = list(next(iter(weights.values())))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6, 2.8))
+    with styled_figure(figsize=(6, 2.8)) as figure:
         axis = figure.subplots()
         for index, size in enumerate(sizes):
             values = np.array([fold[size] for fold in weights.values()])

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from bids_recon.reports.figures import COLOURS, STYLE
+from bids_recon.reports.figures import COLOURS, in_style, styled_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 GROUP, PERSON, QUIET = "#1b1f24", COLOURS[0], "#8b949e"
 
@@ -23,21 +25,21 @@ BANDS = (
 """Columns drawn as levels, with colour and name."""
 
 
-def inline(figure: Figure, salt: str) -> str:
+def inline(figure: "Figure", salt: str) -> str:
     """Return a figure as SVG that can stand in a page, with links that work."""
     text = StringIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
+    with in_style(**{"svg.hashsalt": salt}):
         figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 
 
-def writer(figure: Figure, kind: str) -> Callable[[Path], None]:
+def writer(figure: "Figure", kind: str) -> Callable[[Path], None]:
     """Return what writes a figure as SVG or PDF without a date."""
     date = "CreationDate" if kind == "pdf" else "Date"
 
     def write(part: Path) -> None:
-        with mpl.rc_context(STYLE):
+        with in_style():
             figure.savefig(
                 part, format=kind, metadata={date: None}, bbox_inches="tight"
             )
@@ -45,7 +47,7 @@ def writer(figure: Figure, kind: str) -> Callable[[Path], None]:
     return write
 
 
-def scores(table: pd.DataFrame, people: pd.DataFrame, label: str) -> Figure:
+def scores(table: pd.DataFrame, people: pd.DataFrame, label: str) -> "Figure":
     """Draw the score of each recipe and set of regions, and of each participant.
 
     Parameters
@@ -58,8 +60,7 @@ def scores(table: pd.DataFrame, people: pd.DataFrame, label: str) -> Figure:
         What the metric is called.
     """
     rows = table.to_dict("records")
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.9 + 0.42 * len(rows)))
+    with styled_figure(figsize=(8, 0.9 + 0.42 * len(rows))) as figure:
         axis = figure.subplots()
         for place, row in enumerate(rows):
             for name, colour, _ in BANDS:
@@ -86,7 +87,7 @@ def scores(table: pd.DataFrame, people: pd.DataFrame, label: str) -> Figure:
     return figure
 
 
-def differences(table: pd.DataFrame, label: str) -> Figure:
+def differences(table: pd.DataFrame, label: str) -> "Figure":
     """Draw paired differences: a point per participant, and the group's interval.
 
     Parameters
@@ -99,8 +100,7 @@ def differences(table: pd.DataFrame, label: str) -> Figure:
     pairs = list(
         dict.fromkeys(zip(table["a"], table["b"], table["within"], strict=True))
     )
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.9 + 0.45 * len(pairs)))
+    with styled_figure(figsize=(8, 0.9 + 0.45 * len(pairs))) as figure:
         axis = figure.subplots()
         axis.axvline(0, color=QUIET, lw=1, linestyle=":")
         for place, (a, b, within) in enumerate(pairs):
@@ -123,11 +123,10 @@ def differences(table: pd.DataFrame, label: str) -> Figure:
     return figure
 
 
-def ranks(table: pd.DataFrame) -> Figure:
+def ranks(table: pd.DataFrame) -> "Figure":
     """Draw the rank of each recipe, the ranks of 95 % of the draws, and P(best)."""
     rows = table.sort_values(["roi", "rank", "recipe"]).to_dict("records")
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.9 + 0.36 * len(rows)))
+    with styled_figure(figsize=(8, 0.9 + 0.36 * len(rows))) as figure:
         axis = figure.subplots()
         for place, row in enumerate(rows):
             axis.hlines(place, row["rank_low"], row["rank_high"], color=GROUP, lw=2)
@@ -147,12 +146,12 @@ def ranks(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _interval(axis: Axes, mean: float, row: dict[str, float], place: float) -> None:
+def _interval(axis: "Axes", mean: float, row: dict[str, float], place: float) -> None:
     if np.isfinite(row["ci_low"]):
         axis.hlines(place, row["ci_low"], row["ci_high"], color=GROUP, lw=2.2)
     axis.plot(mean, place, "D", color=GROUP, ms=5)
 
 
-def _finish(axis: Axes, label: str, n_rows: int) -> None:
+def _finish(axis: "Axes", label: str, n_rows: int) -> None:
     axis.set_xlabel(label)
     axis.set_ylim(n_rows - 0.4, -0.6)

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from bids_recon.reports.figures import STYLE, colours_of
+from bids_recon.reports.figures import colours_of, styled_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -33,22 +35,22 @@ class Panel:
     people: Mapping[str, Sequence[pd.DataFrame]]
 
 
-def learning_curves(panels: Sequence[Panel]) -> Figure:
+def learning_curves(panels: Sequence[Panel]) -> "Figure":
     """Draw curves with intervals over the number of training pictures; chance dotted.
 
     Ticks are at the numbers of the first curve of a panel, with those of trials where
     pictures were shown more than once.
     """
-    with mpl.rc_context(STYLE):
-        # One below the other, so that they can be read on a narrow screen.
-        figure = Figure(figsize=(6, 3 * len(panels)), layout="constrained")
+    # One below the other, so that they can be read on a narrow screen.
+    size = (6, 3 * len(panels))
+    with styled_figure(figsize=size, layout="constrained") as figure:
         axes = figure.subplots(len(panels), squeeze=False).ravel()
         for axis, panel in zip(axes, panels, strict=True):
             _draw(axis, panel)
     return figure
 
 
-def _draw(axis: Axes, panel: Panel) -> None:
+def _draw(axis: "Axes", panel: Panel) -> None:
     colours = colours_of(len(panel.curves))
     for (name, curve), colour in zip(panel.curves.items(), colours, strict=True):
         for own in panel.people.get(name, ()):

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from bids_recon.reports.figures import STYLE
+from bids_recon.reports.figures import styled_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Shown:
     weights: np.ndarray
 
 
-def posterior_figure(shown: Sequence[Shown], coverage: Mapping[float, float]) -> Figure:
+def posterior_figure(
+    shown: Sequence[Shown], coverage: Mapping[float, float]
+) -> "Figure":
     """Draw the posterior of some trials.
 
     Parameters
@@ -47,9 +52,8 @@ def posterior_figure(shown: Sequence[Shown], coverage: Mapping[float, float]) ->
     highest = max(float(one.deviation.max()) for one in shown)
     rows = ["seen", "posterior mean", "deviation"]
     rows += [f"known picture {n + 1}" for n in range(n_exemplars)]
-    with mpl.rc_context(STYLE):
-        size = (1.35 * len(shown) + 1.8, 1.5 * len(rows) + 0.6)
-        figure = Figure(figsize=size, layout="constrained")
+    size = (1.35 * len(shown) + 1.8, 1.5 * len(rows) + 0.6)
+    with styled_figure(figsize=size, layout="constrained") as figure:
         axes = figure.subplots(len(rows), len(shown), squeeze=False)
         for column, one in enumerate(shown):
             pictures = [one.seen, one.mean, one.deviation, *one.exemplars]
@@ -72,7 +76,7 @@ def posterior_figure(shown: Sequence[Shown], coverage: Mapping[float, float]) ->
     return figure
 
 
-def _draw(axis: Axes, picture: np.ndarray, highest: float) -> mpl.image.AxesImage:
+def _draw(axis: "Axes", picture: np.ndarray, highest: float) -> "AxesImage":
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from nilearn.glm.first_level import make_first_level_design_matrix
 
 from bids_recon.datatypes import MODELLED, Trials
 from bids_recon.errors import Note
@@ -118,6 +117,9 @@ def design_matrices(
             "trial_type": names,
         }
     )
+    # nilearn takes long to load, and only models of BOLD need it.
+    from nilearn.glm.first_level import make_first_level_design_matrix
+
     order = settings.drift_order
     if order is None:
         order = round(n_volumes * repetition_time / 60 / 2)

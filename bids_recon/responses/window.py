@@ -4,7 +4,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from nilearn.signal import clean
 
 from bids_recon.datatypes import MODELLED, Trials
 from bids_recon.errors import Note
@@ -58,6 +57,9 @@ class Window:
 
         A trial whose window holds no volume gets NaN.
         """
+        # nilearn takes long to load, and only BOLD needs it.
+        from nilearn.signal import clean
+
         n_without = int((np.abs(bold.mean(axis=0, dtype=np.float64)) < EPSILON).sum())
         if self.unit == "percent" and n_without:
             warnings.warn(

@@ -4,8 +4,6 @@ import warnings
 
 import nibabel as nib
 import numpy as np
-from nilearn.image import resample_to_img
-from nilearn.masking import compute_epi_mask
 
 
 def on_grid(
@@ -30,6 +28,9 @@ def on_grid(
         affine, reference.affine, atol=1e-3
     ):
         return values
+    # nilearn takes long to load, and most masks are on the grid.
+    from nilearn.image import resample_to_img
+
     image = nib.Nifti1Image(values.astype(np.int32), affine)
     grid = nib.Nifti1Image(
         np.zeros(reference.shape[:3], dtype=np.int8), reference.affine
@@ -56,6 +57,8 @@ def mask_of_mean(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
     -------
     array of shape (x, y, z), bool
     """
+    from nilearn.masking import compute_epi_mask
+
     image = nib.Nifti1Image(np.nan_to_num(mean).astype(np.float32), affine)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an empty mask is told by the caller

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.feature_selection import f_classif, f_regression
 
 from bids_recon.errors import Status, UserError
 
@@ -43,6 +42,9 @@ class FValue:
 
     def select(self, X: np.ndarray, Y: np.ndarray, stimuli: np.ndarray) -> np.ndarray:
         """Return a mask (n_voxels,) from training trials."""
+        # scikit-learn takes long to load.
+        from sklearn.feature_selection import f_classif, f_regression
+
         counts = pd.Series(stimuli).value_counts()
         if counts.max() > 1 and len(counts) > 1:
             with np.errstate(divide="ignore", invalid="ignore"):

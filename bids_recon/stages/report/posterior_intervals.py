@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from bids_recon.evaluation.folds import Split
 from bids_recon.plan.plan import Analysis, Plan, load_plan_pictures
@@ -55,7 +55,7 @@ def draw_posterior(
         seen = np.asarray(pictures[plan.positions(rows["stimulus"])])
         distance = np.abs(seen - part.mean) / np.maximum(part.deviation, 1e-9)
         for level in LEVELS:
-            within = distance <= norm.ppf(0.5 + level / 2)
+            within = distance <= ndtri(0.5 + level / 2)
             inside[level] += float(within.mean(axis=(1, 2, 3)).sum())
         for row, trial in enumerate(rows["trial"]):
             if len(shown) < N_SHOWN:

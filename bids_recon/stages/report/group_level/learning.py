@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from bids_recon.reports import group_figures
 from bids_recon.reports.fragments import headline, metric_words, paragraph
 from bids_recon.reports.learning_figure import Panel, learning_curves
 from bids_recon.stages.report.group_level.rows import Block, Entry, by_share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NOTE = (
     "The same test pictures, by the number of pictures that decoders learned from; "
@@ -22,7 +25,7 @@ NOTE = (
 
 def learning_figures(
     blocks: Sequence[Block], scores: pd.DataFrame
-) -> tuple[str, dict[str, Figure]]:
+) -> tuple[str, dict[str, "Figure"]]:
     """Return the curves of tables that differ in the share alone, and their figures.
 
     Parameters

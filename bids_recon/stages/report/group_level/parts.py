@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from bids_recon.dataset.descriptions import read_description
 from bids_recon.evaluation.published import published_beside
@@ -35,6 +35,9 @@ from bids_recon.stages.report.group_level.pictures import (
 )
 from bids_recon.stages.report.group_level.reading import Reading
 from bids_recon.stages.report.group_level.rows import Block, by_share, what_differs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HOW_SURE = (
     "Is better than: the 95 % interval of the paired difference leaves 0 out. Cannot "
@@ -142,7 +145,7 @@ def _answers(blocks: list[Block], tables: Mapping[str, pd.DataFrame]) -> str:
 
 def _score_figures(
     blocks: list[Block], table: pd.DataFrame
-) -> tuple[str, dict[str, Figure]]:
+) -> tuple[str, dict[str, "Figure"]]:
     text, figures = "", {}
     for block in blocks:
         text += _title(block, blocks)
@@ -177,7 +180,7 @@ def _score_figures(
 
 def _difference_figures(
     blocks: list[Block], table: pd.DataFrame
-) -> tuple[str, dict[str, Figure]]:
+) -> tuple[str, dict[str, "Figure"]]:
     text, figures = "", {}
     for block in blocks:
         metric = headline(block.metrics)
@@ -228,7 +231,7 @@ def _few(rows: pd.DataFrame, better: str) -> pd.DataFrame:
 
 def _rank_figures(
     blocks: list[Block], table: pd.DataFrame
-) -> tuple[str, dict[str, Figure]]:
+) -> tuple[str, dict[str, "Figure"]]:
     text, figures = "", {}
     for block in blocks:
         metric = headline(block.metrics)
