@@ -25,6 +25,7 @@ from bids_recon.documents import yaml_text
 from bids_recon.engine import (
     Job,
     Outcome,
+    Processes,
     default_threads,
     defect,
     execute,
@@ -36,6 +37,7 @@ from bids_recon.plan.array_script import array_script
 from bids_recon.plan.checks import (
     check_place,
     check_weights,
+    processes_at_first,
     processes_within_memory,
 )
 from bids_recon.plan.cluster import cluster_of
@@ -84,6 +86,10 @@ from bids_recon.surroundings import temporary_folder
 from bids_recon.terminal import RunProgress
 
 logger = logging.getLogger("bids_recon")
+
+LOADED_AT_FIRST = (__name__, "nilearn.glm.first_level")
+"""What processes load while participants are planned: the stages, and what takes long.
+"""
 
 
 def run_participant(settings: Settings) -> Status:
@@ -152,18 +158,20 @@ def run_jobs(
     for subject in subjects:
         remove_parts(settings.output_dir / f"sub-{subject}")
         remove_parts(settings.work / f"sub-{subject}")
-    plans, failures = make_plans(dataset, subjects, recipes)
-    for subject, error in failures.items():
-        if error.status not in (Status.USAGE, Status.NOTHING_SELECTED):
-            failure_page(settings, subject, error.message)
-    jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
-    jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
-    cluster = cluster_of(settings, plans)
-    n_procs = 1 if cluster else processes_within_memory(settings, plans)
-    n_threads = settings.omp_nthreads or default_threads(n_procs)
-    with RunProgress(jobs) as progress:
-        tell = (progress.ended, progress.begun)
-        outcomes = execute(jobs, n_procs, n_threads, *tell, cluster)
+    with Processes(processes_at_first(settings), LOADED_AT_FIRST) as processes:
+        plans, failures = make_plans(dataset, subjects, recipes)
+        for subject, error in failures.items():
+            if error.status not in (Status.USAGE, Status.NOTHING_SELECTED):
+                failure_page(settings, subject, error.message)
+        jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
+        jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
+        cluster = cluster_of(settings, plans)
+        n_procs = 1 if cluster else processes_within_memory(settings, plans)
+        processes.keep(min(n_procs, len(jobs)) if n_procs > 1 else 0)
+        place = cluster or (processes if n_procs > 1 else None)
+        n_threads = settings.omp_nthreads or default_threads(n_procs)
+        with RunProgress(jobs) as progress:
+            outcomes = execute(jobs, n_threads, progress.ended, progress.begun, place)
     log_defects(settings, outcomes)
     for subject, own in jobs_by_subject.items():
         failed = [outcomes[j.name] for j in own if outcomes[j.name].state == "failed"]

@@ -316,7 +316,7 @@ def gpus() -> None:
 
     jobs = [Job("with", "x", which_gpu, gpus=1), Job("without", "x", which_gpu)]
     asked = Cluster("slurm", 2, 1, None, (PLACE,), (PLACE,), PLACE / "logs")
-    outcomes = execute(jobs, 1, 1, [].append, [].append, asked)
+    outcomes = execute(jobs, 1, [].append, [].append, asked)
     found = {name: outcome.reason for name, outcome in outcomes.items()}
     if found != {"with": "0", "without": "none"}:
         raise SystemExit(f"GPUs: {found}")
@@ -324,7 +324,7 @@ def gpus() -> None:
     impossible = [Job("large", "x", which_gpu, memory_mb=10**6)]
     started = time.monotonic()
     try:
-        execute(impossible, 1, 1, [].append, [].append, asked)
+        execute(impossible, 1, [].append, [].append, asked)
     except UserError as error:
         say(f"after {time.monotonic() - started:.1f} s: {error.message}")
     else:

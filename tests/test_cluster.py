@@ -83,7 +83,7 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(there, tmp_path):
         Job("end", "x", partial(report, tmp_path), (), ("a", "bad", "after bad", "b")),
     ]
     told, begun = [], []
-    outcomes = execute(jobs, 2, 1, told.append, begun.append, there)
+    outcomes = execute(jobs, 1, told.append, begun.append, there)
     states = {name: outcome.state for name, outcome in outcomes.items()}
     assert states == {
         "a": "done",
@@ -130,7 +130,7 @@ def test_what_is_lost_is_tried_again_and_what_kills_three_is_told(
         Job("worker", "x", partial(kill_worker, tmp_path / "worker")),
     ]
     begun = []
-    outcomes = execute(jobs, 2, 1, [].append, begun.append, there)
+    outcomes = execute(jobs, 1, [].append, begun.append, there)
     assert outcomes["twice"].state == "done"
     assert outcomes["worker"].state == "done"
     assert outcomes["always"].state == "failed"
@@ -150,7 +150,7 @@ def speak():
 
 def test_what_jobs_say_is_heard_here(there, caplog):
     caplog.set_level(logging.INFO, "bids_recon")
-    execute([Job("a", "x", speak)], 2, 1, [].append, [].append, there)
+    execute([Job("a", "x", speak)], 1, [].append, [].append, there)
     assert "half of 10 done" in caplog.messages
     assert "nobody asked for this" not in caplog.messages
 
@@ -161,7 +161,7 @@ def test_a_demand_that_no_worker_can_meet_is_told(there, tmp_path):
         Job("large", "x", partial(work, tmp_path, "large"), memory_mb=10**9),
         Job("other", "x", partial(work, tmp_path, "other"), memory_mb=1),
     ]
-    outcomes = execute(jobs, 2, 1, [].append, [].append, there)
+    outcomes = execute(jobs, 1, [].append, [].append, there)
     assert "and 1 GPU); the largest has" in outcomes["gpu"].reason
     assert "1,000,000,000 MB of memory" in outcomes["large"].reason
     assert outcomes["large"].status == Status.UNAVAILABLE
@@ -172,7 +172,7 @@ def test_a_worker_without_the_shared_folder_is_told(there, tmp_path, monkeypatch
     monkeypatch.setattr("bids_recon.engine.on_dask.GRACE", 1.0)
     lonely = replace(there, reads=(tmp_path / "elsewhere",))
     with pytest.raises(UserError, match=r"does not see .*elsewhere") as caught:
-        execute([Job("a", "x", speak)], 2, 1, [].append, [].append, lonely)
+        execute([Job("a", "x", speak)], 1, [].append, [].append, lonely)
     assert caught.value.status == Status.UNAVAILABLE
 
 
@@ -182,7 +182,7 @@ def test_a_worker_whose_folder_is_another_of_that_name_is_told(
     monkeypatch.setattr("bids_recon.engine.on_dask.GRACE", 1.0)
     monkeypatch.setattr("bids_recon.engine.on_dask.write_text", lambda *_: None)
     with pytest.raises(UserError, match="does not see the folder"):
-        execute([Job("a", "x", speak)], 2, 1, [].append, [].append, there)
+        execute([Job("a", "x", speak)], 1, [].append, [].append, there)
 
 
 def test_no_worker_at_all_is_told(local, there):
@@ -194,7 +194,7 @@ def test_no_worker_at_all_is_told(local, there):
     ) as empty:
         nobody = replace(there, where=empty.scheduler_address)
         with pytest.raises(UserError, match=r"has no worker\. Start some"):
-            execute([Job("a", "x", speak)], 2, 1, [].append, [].append, nobody)
+            execute([Job("a", "x", speak)], 1, [].append, [].append, nobody)
 
 
 def free_port():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bids_recon.dataset.sidecar import Record, Sidecar
-from bids_recon.engine import Job, Result, execute
+from bids_recon.engine import Job, Processes, Result, execute
 from bids_recon.errors import Status, UserError
 
 
@@ -33,6 +33,13 @@ def report(folder, outcomes):
     return Result(True)
 
 
+def executed(jobs, n_procs, ended=id, begun=id):
+    if n_procs == 1:
+        return execute(jobs, 1, ended, begun)
+    with Processes(n_procs) as processes:
+        return execute(jobs, 1, ended, begun, processes)
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -49,7 +56,7 @@ def test_a_process_that_is_killed_is_told_and_the_others_go_on(tmp_path):
         Job("after", "x", partial(work, tmp_path, "after"), ("killed",)),
         Job("other", "x", partial(work, tmp_path, "other")),
     ]
-    outcomes = execute(jobs, 2, 1, [].append, [].append)
+    outcomes = executed(jobs, 2)
     assert outcomes["killed"].state == "failed"
     assert "was killed" in outcomes["killed"].reason
     assert outcomes["after"].failed
@@ -68,7 +75,7 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path, n_procs):
         Job("end", "x", partial(report, tmp_path), (), ("a", "bad", "after bad", "b")),
     ]
     told, begun = [], []
-    outcomes = execute(jobs, n_procs, 1, told.append, begun.append)
+    outcomes = executed(jobs, n_procs, told.append, begun.append)
     states = {name: outcome.state for name, outcome in outcomes.items()}
     assert states == {
         "a": "done",
@@ -99,7 +106,7 @@ def warn(folder):
 @pytest.mark.parametrize("n_procs", [1, 2])
 def test_what_libraries_warn_of_is_told_once_and_kept(tmp_path, n_procs, capfd):
     told = []
-    execute([Job("a", "x", partial(warn, tmp_path))], n_procs, 1, told.append, id)
+    executed([Job("a", "x", partial(warn, tmp_path))], n_procs, told.append)
     notes = ["ours", "A library warned 3 times: divide by zero encountered in divide"]
     assert list(told[0].warnings) == notes
     assert json.loads((tmp_path / "out.json").read_text())["BidsRecon"]["Warnings"] == (
@@ -108,12 +115,36 @@ def test_what_libraries_warn_of_is_told_once_and_kept(tmp_path, n_procs, capfd):
     assert capfd.readouterr().err == ""
 
 
+def loaded(name):
+    return Result(True, str(name in sys.modules))
+
+
+def test_processes_load_modules_before_their_first_job():
+    jobs = [Job("a", "x", partial(loaded, "bids_recon.rois.graphs"))]
+    for modules, expected in ((), "False"), (("bids_recon.rois.graphs",), "True"):
+        with Processes(1, modules) as processes:
+            outcomes = execute(jobs, 1, id, id, processes)
+        assert outcomes["a"].reason == expected
+
+
+def process_number():
+    return Result(True, str(os.getpid()))
+
+
+def test_processes_that_are_not_kept_do_nothing():
+    jobs = [Job(str(index), "x", process_number) for index in range(6)]
+    with Processes(3) as processes:
+        processes.keep(1)
+        outcomes = execute(jobs, 1, id, id, processes)
+    assert len({outcome.reason for outcome in outcomes.values()}) == 1
+
+
 MASKS = """\
 import signal
 import subprocess
 import sys
 
-from bids_recon.engine import Job, Result, execute
+from bids_recon.engine import Job, Processes, Result, execute
 
 
 def blocked():
@@ -123,7 +154,8 @@ def blocked():
 
 if __name__ == "__main__":
     jobs = [Job(str(index), "x", blocked) for index in range(4)]
-    outcomes = execute(jobs, 2, 1, [].append, [].append)
+    with Processes(2) as processes:
+        outcomes = execute(jobs, 1, [].append, [].append, processes)
     print(*(outcome.reason for outcome in outcomes.values()))
     print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """

@@ -10,7 +10,7 @@ import nibabel as nib
 import pytest
 
 from bids_recon.dataset.layout import Dataset
-from bids_recon.plan.checks import processes_within_memory
+from bids_recon.plan.checks import processes_at_first, processes_within_memory
 from bids_recon.plan.estimate import LIBRARIES_MB, estimate, largest_run_mb
 from bids_recon.plan.make_plan import make_plan
 from bids_recon.plan.methods import whole_recipe
@@ -49,6 +49,25 @@ def test_as_many_processes_as_fit(plan, caplog, share, n_procs, expected):
     assert "takes what it needs" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("mem_mb", "n_procs", "cluster", "expected"),
+    [
+        (None, 8, None, 8),
+        (None, 1, None, 0),
+        (None, None, None, 0),
+        (None, 8, "slurm", 0),
+        (5 * LIBRARIES_MB, 8, None, 5),
+        (LIBRARIES_MB, 8, None, 0),
+    ],
+)
+def test_as_many_processes_start_as_the_libraries_fit(
+    mem_mb, n_procs, cluster, expected
+):
+    asked = Settings("/data", "/out", "participant", cluster=cluster)
+    asked = replace(asked, mem_mb=mem_mb, n_procs=n_procs)
+    assert processes_at_first(asked) == expected
+
+
 def test_too_little_for_one_process_is_told(plan, caplog):
     need = estimate(plan).memory_mb
     settings = replace(plan.settings, mem_mb=need - 1)
@@ -57,7 +76,7 @@ def test_too_little_for_one_process_is_told(plan, caplog):
     assert f"--mem-mb {need - 1}: a process needs about {need} MB" in caplog.text
 
 
-def test_a_run_begins_no_more_processes_than_fit(plan, small_dataset, tmp_path):
+def test_a_run_begins_no_more_processes_than_fit(small_dataset, tmp_path):
     # Python reads this as every process begins.
     begun = tmp_path / "begun"
     (tmp_path / "sitecustomize.py").write_text(
@@ -65,7 +84,8 @@ def test_a_run_begins_no_more_processes_than_fit(plan, small_dataset, tmp_path):
     )
     paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
     words = ["participant", "--stages", "responses", "--n-procs", "2", "--mem-mb"]
-    words = [small_dataset, tmp_path / "run", *words, 2 * largest_run_mb(plan) - 1]
+    # Not enough for the libraries of two.
+    words = [small_dataset, tmp_path / "run", *words, 2 * LIBRARIES_MB - 1]
     done = subprocess.run(
         [sys.executable, "-m", "bids_recon", *map(str, words)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},

@@ -7,11 +7,13 @@ raises. What follows a failed job is not run, and all else goes on.
 from bids_recon.engine.clusters import Cluster
 from bids_recon.engine.execute import execute
 from bids_recon.engine.jobs import Job, Outcome, Result, default_threads, defect
+from bids_recon.engine.processes import Processes
 
 __all__ = [
     "Cluster",
     "Job",
     "Outcome",
+    "Processes",
     "Result",
     "default_threads",
     "defect",

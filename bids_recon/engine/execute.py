@@ -4,16 +4,15 @@ from collections.abc import Callable
 
 from bids_recon.engine.clusters import Cluster
 from bids_recon.engine.jobs import Job, Outcome, carry_out
-from bids_recon.engine.processes import in_processes
+from bids_recon.engine.processes import Processes
 
 
 def execute(
     jobs: list[Job],
-    n_procs: int,
     n_threads: int,
     ended: Callable[[Outcome], None],
     begun: Callable[[Job], None],
-    cluster: Cluster | None = None,
+    place: Cluster | Processes | None = None,
 ) -> dict[str, Outcome]:
     """Run all jobs, each after those that it needs.
 
@@ -21,28 +20,26 @@ def execute(
     ----------
     jobs : list of Job
         In an order in which they could run one after another.
-    n_procs : int
-        1 for this process, more for as many local processes, or workers of a cluster.
     n_threads : int
         How many threads a job's linear algebra may use.
     ended : callable
         Called with each outcome as it comes.
     begun : callable
         Called with each job as it begins.
-    cluster : Cluster, optional
-        In whose place jobs are executed.
+    place : Cluster or Processes, optional
+        Where jobs are executed; in this process if nothing is said.
 
     Returns
     -------
     dict of str to Outcome
         By the name of the job.
     """
-    if cluster is not None:
+    if isinstance(place, Processes):
+        return place.run(jobs, n_threads, ended, begun)
+    if place is not None:
         from bids_recon.engine.on_dask import on_cluster
 
-        return on_cluster(jobs, cluster, ended, begun)
-    if n_procs > 1:
-        return in_processes(jobs, n_procs, n_threads, ended, begun)
+        return on_cluster(jobs, place, ended, begun)
     outcomes: dict[str, Outcome] = {}
     for job in jobs:
         begun(job)

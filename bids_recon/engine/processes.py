@@ -5,40 +5,76 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.resource_tracker import ensure_running
+from typing import Self
 
 from bids_recon.command import BEFORE_END, ENDING
 from bids_recon.engine.jobs import Job, Outcome, carry_out, ready
 from bids_recon.errors import Status
 
 
-def in_processes(
-    jobs: list[Job],
-    n_procs: int,
-    n_threads: int,
-    ended: Callable[[Outcome], None],
-    begun: Callable[[Job], None],
-) -> dict[str, Outcome]:
-    """Run all jobs in as many processes, as ``execute`` says."""
-    waiting = list(jobs)
-    outcomes: dict[str, Outcome] = {}
-    with _workers(min(n_procs, len(jobs)), n_threads) as workers:
+class Processes:
+    """Local processes, from where they start to where they end.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    modules : sequence of str
+        What each of them loads at once, while there are no jobs yet.
+    """
+
+    def __init__(self, n: int, modules: Sequence[str] = ()) -> None:
+        self.n = n
+        self.modules = tuple(modules)
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        BEFORE_END.append(self._kill)
+        for _ in range(self.n):
+            self._workers.append(_Worker(self.modules))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        BEFORE_END.remove(self._kill)
+        self.keep(0)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+
+    def keep(self, n: int) -> None:
+        """End all processes but so many."""
+        while len(self._workers) > n:
+            self._workers.pop().end()
+
+    def run(
+        self,
+        jobs: list[Job],
+        n_threads: int,
+        ended: Callable[[Outcome], None],
+        begun: Callable[[Job], None],
+    ) -> dict[str, Outcome]:
+        """Run all jobs, as ``execute`` says."""
+        waiting = list(jobs)
+        outcomes: dict[str, Outcome] = {}
         while len(outcomes) < len(jobs):
-            free = [worker for worker in workers if worker.job is None]
+            free = [worker for worker in self._workers if worker.job is None]
             for worker, job in zip(free, ready(waiting, outcomes), strict=False):
                 begun(job)
                 waiting.remove(job)
-                worker.begin(job, outcomes)
-            busy = {w.connection: w for w in workers if w.job is not None}
+                worker.begin(job, n_threads, outcomes)
+            busy = {w.connection: w for w in self._workers if w.job is not None}
             for connection in wait(list(busy)):
                 outcome = busy[connection].receive()
                 if outcome is not None:
                     outcomes[outcome.job] = outcome
                     ended(outcome)
-    return {job.name: outcomes[job.name] for job in jobs}
+        return {job.name: outcomes[job.name] for job in jobs}
 
 
 class _Worker:
@@ -46,12 +82,12 @@ class _Worker:
 
     Parameters
     ----------
-    n_threads : int
-        For each job.
+    modules : tuple of str
+        What it loads before its first job.
     """
 
-    def __init__(self, n_threads: int) -> None:
-        self.n_threads = n_threads
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        self.modules = modules
         self.job: Job | None = None
         self._start()
 
@@ -59,7 +95,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.process = context.Process(
-            target=work, args=(other, self.n_threads, log_levels()), daemon=True
+            target=work, args=(other, self.modules, log_levels()), daemon=True
         )
         # The tracker starts with the first process, and would unblock the signals.
         ensure_running()
@@ -72,11 +108,11 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         other.close()
 
-    def begin(self, job: Job, outcomes: Mapping[str, Outcome]) -> None:
+    def begin(self, job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> None:
         """Have a job carried out."""
         self.job = job
         try:
-            self.connection.send((job, job.known(outcomes)))
+            self.connection.send((job, n_threads, job.known(outcomes)))
         except OSError:
             return  # The process died before; ``receive`` tells.
 
@@ -106,32 +142,18 @@ class _Worker:
         self.connection.close()
 
 
-@contextmanager
-def _workers(n: int, n_threads: int) -> Iterator[list[_Worker]]:
-    workers: list[_Worker] = []
-
-    def kill() -> None:
-        for worker in workers:
-            worker.process.kill()
-
-    BEFORE_END.append(kill)
-    try:
-        workers += [_Worker(n_threads) for _ in range(n)]
-        yield workers
-    finally:
-        BEFORE_END.remove(kill)
-        for worker in workers:
-            worker.end()
-
-
-def work(connection: Connection, n_threads: int, levels: Mapping[str, int]) -> None:
+def work(
+    connection: Connection, modules: Sequence[str], levels: Mapping[str, int]
+) -> None:
     """Carry out the jobs that come through a connection, until it is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log_to(connection, levels)
+    for name in modules:
+        import_module(name)
     # Where the parent is gone there is nobody to tell.
     with suppress(EOFError, OSError):
         while True:
-            job, outcomes = connection.recv()
+            job, n_threads, outcomes = connection.recv()
             connection.send(carry_out(job, n_threads, outcomes))
 
 
