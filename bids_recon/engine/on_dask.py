@@ -29,6 +29,7 @@ from bids_recon.engine.on_worker import (
     packed,
     token_file,
 )
+from bids_recon.engine.order import Order
 from bids_recon.engine.processes import log_levels
 from bids_recon.errors import Status, UserError
 from bids_recon.files import write_text
@@ -68,6 +69,7 @@ def on_cluster(
         return {}
     waiting = list(jobs)
     outcomes: dict[str, Outcome] = {}
+    order = Order(jobs, cluster.n_workers)
 
     def note(outcome: Outcome) -> None:
         outcomes[outcome.job] = outcome
@@ -77,7 +79,7 @@ def on_cluster(
         while len(outcomes) < len(jobs):
             for outcome in crew.look():
                 note(outcome)
-            able = ready(waiting, outcomes)
+            able = order(ready(waiting, outcomes), outcomes)
             given = crew.give(able, outcomes)
             for job, outcome in given:
                 waiting.remove(job)

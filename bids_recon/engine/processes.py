@@ -14,6 +14,7 @@ from typing import Self
 
 from bids_recon.command import BEFORE_END, ENDING
 from bids_recon.engine.jobs import Job, Outcome, carry_out, ready
+from bids_recon.engine.order import Order
 from bids_recon.errors import Status
 
 
@@ -62,9 +63,11 @@ class Processes:
         """Run all jobs, as ``execute`` says."""
         waiting = list(jobs)
         outcomes: dict[str, Outcome] = {}
+        order = Order(jobs, len(self._workers))
         while len(outcomes) < len(jobs):
             free = [worker for worker in self._workers if worker.job is None]
-            for worker, job in zip(free, ready(waiting, outcomes), strict=False):
+            able = order(ready(waiting, outcomes), outcomes)
+            for worker, job in zip(free, able, strict=False):
                 begun(job)
                 waiting.remove(job)
                 worker.begin(job, n_threads, outcomes)
