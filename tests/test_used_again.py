@@ -342,6 +342,9 @@ def test_decoders_of_another_recipe_region_or_fold_are_refused(
     assert "--split says what is learned" in said
     said = refused(capsys, small_dataset, trained, "participant", *gcn, *ROI, *model)
     assert "--model-from" in said
+    nowhere = tmp_path / "nowhere"
+    said = refused(capsys, *common, *gcn, *ROI, "--model-from", nowhere)
+    assert f"--model-from {nowhere}: there is no such folder" in said
 
 
 def test_decoders_of_another_grid_or_a_changed_mask_are_refused(

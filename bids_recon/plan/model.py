@@ -24,12 +24,12 @@ LEARNED_BY = ("responses", "pictures", "decode", "generate")
 
 
 def check_settings(settings: Settings) -> None:
-    """Refuse what has no meaning where nothing is learned.
+    """Refuse what has no meaning where nothing is learned, or nothing was.
 
     Raises
     ------
     UserError
-        If ``--model-from`` stands beside such an option.
+        If ``--model-from`` stands beside such an option, or is no folder.
     """
     if settings.model_from is None:
         return
@@ -50,6 +50,12 @@ def check_settings(settings: Settings) -> None:
             f"--model-from {settings.model_from} is OUTPUT_DIR itself. Give what the "
             "decoders make of other trials an OUTPUT_DIR of its own.",
             Status.USAGE,
+        )
+    if not settings.model_from.is_dir():
+        raise UserError(
+            f"--model-from {settings.model_from}: there is no such folder. Name the "
+            "OUTPUT_DIR of the run that trained the decoders.",
+            Status.NO_INPUT,
         )
 
 
