@@ -270,6 +270,7 @@ def mask_of(dataset):
 
 def test_a_brain_mask_without_voxels(dataset, broken):
     change_image(mask_of(dataset), lambda data, affine, header: data * 0)
+    broken(65, mask_of(dataset).name, "has no voxel", options=(*ROI, "--dry-run"))
     broken(65, mask_of(dataset).name, "has no voxel")
 
 

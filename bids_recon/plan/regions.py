@@ -20,6 +20,7 @@ from bids_recon.dataset.images import (
 from bids_recon.dataset.layout import RoiFile
 from bids_recon.dataset.segmentations import read_labels
 from bids_recon.errors import Status, UserError, did_you_mean
+from bids_recon.plan.estimate import n_voxels
 from bids_recon.plan.methods import graph_of
 from bids_recon.plan.plan import Plan
 from bids_recon.rois.graphs import check_nodes
@@ -113,16 +114,18 @@ def node_masks(
 
 
 def check_masks(plan: Plan) -> None:
-    """Check that brain masks lie on the grid of their BOLD.
+    """Check that brain masks lie on the grid of their BOLD and have voxels.
 
     Raises
     ------
     UserError
-        If one lies on another grid.
+        If one lies on another grid, or has none.
     """
     for run in plan.runs:
         if run.run.mask is not None:
             check_grid(run.run.mask, open_image(run.run.mask), run.run.bold)
+            if not n_voxels(run):
+                raise UserError(f"{run.run.mask}: the brain mask has no voxel.")
 
 
 def check_regions(plan: Plan) -> None:

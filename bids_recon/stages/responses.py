@@ -225,10 +225,7 @@ def _brain_mask(run: RunPlan) -> tuple[np.ndarray, nib.Nifti1Image]:
         return mask, image
     values, mask_image = read_volume(run.run.mask)
     check_grid(run.run.mask, mask_image, run.run.bold)
-    mask = np.nan_to_num(values) > 0.5
-    if not mask.any():
-        raise UserError(f"{run.run.mask}: the brain mask has no voxel.")
-    return mask, image
+    return np.nan_to_num(values) > 0.5, image
 
 
 def _mask_name(bold: Path) -> str:
