@@ -58,14 +58,11 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
         plan = replace(plan, notes=(*plan.notes, note))
     elif missing:
         plan = _without_tasks(plan, stimuli, set(missing))
-    files = sorted(set(found.values()))
-    digests = dict(zip(files, plan.pixel_checksums(files), strict=True))
-    canonical: dict[str, str] = {}
-    by_content: dict[str, Path] = {}
-    for name, path in found.items():
-        first = by_content.setdefault(digests[path], path)
-        canonical[name] = first.relative_to(folder).as_posix()
-    twins = len(set(found.values())) - len(by_content)
+    first = _first_of_equal(plan, found)
+    canonical = {
+        name: path.relative_to(folder).as_posix() for name, path in first.items()
+    }
+    twins = len(set(found.values())) - len(set(first.values()))
     notes = plan.notes
     if twins:
         notes += (
@@ -81,9 +78,7 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
         )
         for run in plan.runs
     )
-    pictures = {
-        path.relative_to(folder).as_posix(): path for path in by_content.values()
-    }
+    pictures = {canonical[name]: path for name, path in first.items()}
     plan = replace(
         plan, runs=runs, pictures=dict(sorted(pictures.items())), notes=notes
     )
@@ -93,6 +88,16 @@ def with_pictures(plan: Plan, folder: Path) -> Plan:
     return _with_sides(
         plan, stimuli, {found[name]: own for name, own in canonical.items()}
     )
+
+
+def _first_of_equal(plan: Plan, found: dict[str, Path]) -> dict[str, Path]:
+    """Return the first file with the same pixels as that of each name."""
+    files = sorted(set(found.values()))
+    digests = dict(zip(files, plan.pixel_checksums(files), strict=True))
+    by_content: dict[str, Path] = {}
+    return {
+        name: by_content.setdefault(digests[path], path) for name, path in found.items()
+    }
 
 
 def _with_sides(plan: Plan, stimuli: Stimuli, names: dict[Path, str]) -> Plan:

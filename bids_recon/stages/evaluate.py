@@ -20,6 +20,7 @@ from bids_recon.evaluation.profiles import Profile, read_profile
 from bids_recon.evaluation.scores import (
     COLUMNS,
     Reconstructed,
+    Scored,
 )
 from bids_recon.evaluation.spurious import (
     MIN_PICTURES,
@@ -98,27 +99,8 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         return Result(False, warnings=tuple(sidecar.read()["BidsRecon"]["Warnings"]))
     memory = machine_of(plan.settings).memory
     judge = Judge(plan.settings.weights_dir, plan.features, memory)
-    # Trials without a picture, to which decoders are applied, are not scored.
-    seen = table["stimulus"].isin(plan.pictures).to_numpy()
-    summary, notes = pd.DataFrame(columns=COLUMNS), []
-    null: dict[str, np.ndarray] = {}
-    if seen.any():
-        scored = table[seen].reset_index(drop=True)
-        recon = load_reconstructed(plan, analysis, scored, split)
-        stimuli = scored["stimulus"].drop_duplicates()
-        summary, per_picture, notes, null = score_by_profiles(
-            _by_all_profiles(plan, recipe, recon, stimuli), judge
-        )
-        imagined = int(scored["role"].eq("imagery").sum())
-        if 0 < imagined < len(scored):
-            notes.append(
-                f"Scores are over {imagined} images that were imagined and "
-                f"{len(scored) - imagined} that were seen. Apply the decoders to one "
-                "kind at a time, with -t or --trials, for scores of each."
-            )
-        notes += told_of_sets(scored, recipe)
-        per_picture.index = np.flatnonzero(seen)
-        table = pd.concat([table, per_picture], axis=1)
+    summary, per_picture, notes, null = _score(plan, analysis, table, split, judge)
+    table = pd.concat([table, per_picture], axis=1)
     spurious = check_spurious(plan, analysis, table, trials, split)
     # A generator that makes pictures one by one has a seed for each.
     own = "image" if getattr(generator_class(recipe), "one_by_one", False) else "split"
@@ -140,6 +122,33 @@ def evaluate_stage(plan: Plan, analysis: Analysis) -> Result:
         notes += [verdict] if suspicious else []
     sidecar.write(record, describe, notes, judge.used)
     return Result(True, reason, tuple(notes))
+
+
+def _score(
+    plan: Plan, analysis: Analysis, table: pd.DataFrame, split: Split, judge: Judge
+) -> Scored:
+    """Score the reconstructions of a table, with an index of its rows."""
+    # Trials without a picture, to which decoders are applied, are not scored.
+    seen = table["stimulus"].isin(plan.pictures).to_numpy()
+    if not seen.any():
+        return Scored(pd.DataFrame(columns=COLUMNS), pd.DataFrame(), [], {})
+    rows = table[seen].reset_index(drop=True)
+    recon = load_reconstructed(plan, analysis, rows, split)
+    stimuli = rows["stimulus"].drop_duplicates()
+    scored = score_by_profiles(
+        _by_all_profiles(plan, analysis.recipe, recon, stimuli), judge
+    )
+    notes = list(scored.notes)
+    imagined = int(rows["role"].eq("imagery").sum())
+    if 0 < imagined < len(rows):
+        notes.append(
+            f"Scores are over {imagined} images that were imagined and "
+            f"{len(rows) - imagined} that were seen. Apply the decoders to one "
+            "kind at a time, with -t or --trials, for scores of each."
+        )
+    notes += told_of_sets(rows, analysis.recipe)
+    per_picture = scored.per_picture.set_axis(np.flatnonzero(seen))
+    return scored._replace(per_picture=per_picture, notes=notes)
 
 
 def with_sets(table: pd.DataFrame, sets: Mapping[str, str]) -> pd.DataFrame:

@@ -84,6 +84,16 @@ def _scaler(model: Model, name: str) -> Standardizer:
     return scaler
 
 
+def _of_decoder(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what of a saved step is of its decoder."""
+    return {
+        key: value
+        for key, value in state.items()
+        if not key.startswith(("space.", "rescale."))
+        and key not in ("voxels_used", "mean_thinned")
+    }
+
+
 def decode_again(
     model: Model,
     analysis: Analysis,
@@ -112,13 +122,7 @@ def decode_again(
     data, scores = data_again(model, material, analysis.recipe, room), []
     for name, step in analysis.recipe.decode.items():
         state = state_below(model.decoder, f"{model.fold}/{name}/")
-        own = {
-            key: value
-            for key, value in state.items()
-            if not key.startswith(("space.", "rescale."))
-            and key not in ("voxels_used", "mean_thinned")
-        }
-        decoder = restore(decoder_of(step, machine), own)
+        decoder = restore(decoder_of(step, machine), _of_decoder(state))
         X = room.take(data.test.values, state["voxels_used"])
         shape = tuple(int(side) for side in np.atleast_1d(state["shape"]))
         trials, test = data.test.trials, paths[name].test
