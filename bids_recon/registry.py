@@ -33,13 +33,24 @@ def load(registry: Mapping[str, str], kind: str, name: str) -> Any:
     UserError
         If there is no method of that name.
     """
+    check_name(registry, kind, name)
+    module, attribute = registry[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def check_name(registry: Mapping[str, str], kind: str, name: str) -> None:
+    """Check that there is a method called ``name``, without importing it.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
     if name not in registry:
         raise UserError(
             f"There is no {kind} called {name!r}. {did_you_mean(name, registry)}",
             Status.USAGE,
         )
-    module, attribute = registry[name].split(":")
-    return getattr(import_module(module), attribute)
 
 
 @cache

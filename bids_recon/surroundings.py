@@ -116,7 +116,11 @@ def has_temporary_place() -> bool:
         return False
     # Where all else fails, Python takes the folder it was started in.
     named = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
-    meant = {Path(name).absolute() for name in (*filter(None, named), *TEMPORARY)}
+    meant = {
+        # As Python spells it, which takes .. out.
+        Path(os.path.abspath(name))  # noqa: PTH100
+        for name in (*filter(None, named), *TEMPORARY)
+    }
     return place in meant or place != Path.cwd()
 
 

@@ -158,7 +158,8 @@ def run_jobs(
     for subject in subjects:
         remove_parts(settings.output_dir / f"sub-{subject}")
         remove_parts(settings.work / f"sub-{subject}")
-    with Processes(processes_at_first(settings), LOADED_AT_FIRST) as processes:
+    n_at_first = processes_at_first(settings, len(subjects))
+    with Processes(n_at_first, LOADED_AT_FIRST) as processes:
         plans, failures = make_plans(dataset, subjects, recipes)
         for subject, error in failures.items():
             if error.status not in (Status.USAGE, Status.NOTHING_SELECTED):

@@ -139,6 +139,83 @@ def test_processes_that_are_not_kept_do_nothing():
     assert len({outcome.reason for outcome in outcomes.values()}) == 1
 
 
+THREADS = """\
+from bids_recon.engine import Job, Result, execute
+from threadpoolctl import threadpool_info
+
+
+def threads():
+    import sklearn.cluster
+    import torch
+
+    pools = threadpool_info()
+    assert {pool["user_api"] for pool in pools} == {"blas", "openmp"}
+    found = {pool["num_threads"] for pool in pools} | {torch.get_num_threads()}
+    return Result(True, str(found))
+
+
+print(execute([Job("a", "x", threads)], 1, id, id)["a"].reason)
+"""
+
+
+@pytest.mark.parametrize("before", [None, "2"])
+def test_libraries_that_a_job_loads_take_no_more_threads_than_it_may(before):
+    env = {name: value for name, value in os.environ.items() if "THREADS" not in name}
+    env |= {"OMP_NUM_THREADS": before} if before else {}
+    code = f"{THREADS}\nimport os\nprint(os.environ.get('OMP_NUM_THREADS'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+    )
+    assert done.stdout.split("\n")[:2] == ["{1}", str(before)], done.stderr
+
+
+def test_a_process_that_dies_while_it_waits_takes_no_job_with_it():
+    jobs = [Job(str(index), "x", process_number) for index in range(4)]
+    with Processes(2) as processes:
+        first = processes._workers[0].process
+        first.kill()
+        first.join()
+        outcomes = execute(jobs, 1, id, id, processes)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+
+
+def test_a_module_that_cannot_be_loaded_is_left_to_the_job_that_needs_it(capfd):
+    jobs = [Job(str(index), "x", process_number) for index in range(3)]
+    with Processes(2, ("no_such_module",)) as processes:
+        outcomes = execute(jobs, 1, id, id, processes)
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert capfd.readouterr().err == ""
+
+
+FEW = """\
+import resource
+from bids_recon.engine import Processes
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+try:
+    with Processes(20):
+        pass
+except Exception as error:
+    print(type(error).__name__, error.message)
+"""
+
+
+def test_processes_that_cannot_be_started_are_told_and_the_others_end():
+    done = subprocess.run(
+        [sys.executable, "-c", FEW],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "UserError --n-procs: " in done.stdout, done.stderr
+    assert "of 20 processes could be started (Too many open files)" in done.stdout
+
+
 MASKS = """\
 import signal
 import subprocess

@@ -146,10 +146,11 @@ sys.exit("torch" in sys.modules)
 
 
 def test_where_weights_are_absent_torch_is_not_loaded(tmp_path):
+    own = {k: v for k, v in os.environ.items() if k != "BIDS_RECON_WEIGHTS"}
     places = ("HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME")
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_WEIGHTS],
-        env={**os.environ, **dict.fromkeys(places, str(tmp_path))},
+        env={**own, **dict.fromkeys(places, str(tmp_path))},
         capture_output=True,
         text=True,
         check=False,

@@ -10,6 +10,7 @@ import nibabel as nib
 import pytest
 
 from bids_recon.dataset.layout import Dataset
+from bids_recon.engine import Processes
 from bids_recon.plan.checks import processes_at_first, processes_within_memory
 from bids_recon.plan.estimate import LIBRARIES_MB, estimate, largest_run_mb
 from bids_recon.plan.make_plan import make_plan
@@ -65,7 +66,32 @@ def test_as_many_processes_start_as_the_libraries_fit(
 ):
     asked = Settings("/data", "/out", "participant", cluster=cluster)
     asked = replace(asked, mem_mb=mem_mb, n_procs=n_procs)
-    assert processes_at_first(asked) == expected
+    assert processes_at_first(asked, 20) == expected
+
+
+def test_for_pages_alone_no_more_processes_start_than_there_are_pages():
+    asked = Settings("/data", "/out", "participant", reports_only=True, n_procs=8)
+    assert processes_at_first(asked, 3) == 3
+    assert processes_at_first(asked, 1) == 0
+
+
+def test_processes_that_do_not_fit_end_before_the_first_job(
+    plan, small_dataset, tmp_path, run, monkeypatch
+):
+    kept = []
+    carry_out_all = Processes.run
+
+    def counted(self, *arguments):
+        kept.append(len(self._workers))
+        return carry_out_all(self, *arguments)
+
+    monkeypatch.setattr(Processes, "run", counted)
+    mem_mb = 2 * estimate(plan).memory_mb
+    assert mem_mb >= 3 * LIBRARIES_MB
+    words = ("--stages", "responses", "rois", "decode", "--n-procs", "3", "--mem-mb")
+    status, said = run(small_dataset, tmp_path / "run", "participant", *words, mem_mb)
+    assert status == 0, said
+    assert kept == [2]
 
 
 def test_too_little_for_one_process_is_told(plan, caplog):

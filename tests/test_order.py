@@ -21,11 +21,11 @@ def test_the_longest_way_to_the_end_goes_first():
         Job("ends long", "x", id, ("begins long",), seconds=9),
         Job("page", "x", id, (), ("short", "medium", "ends long"), seconds=2),
     ]
-    order = Order(jobs, 2)
+    order = Order(jobs)
     # 1 + 9 + 2 s are left, 5 + 2 and 1 + 2.
-    assert named(order(jobs[:3], {})) == ["begins long", "medium", "short"]
+    assert named(order(jobs[:3], {}, 2)) == ["begins long", "medium", "short"]
     able = [jobs[0], jobs[3]]
-    assert named(order(able, {"begins long", "medium"})) == ["ends long", "short"]
+    assert named(order(able, {"begins long", "medium"}, 2)) == ["ends long", "short"]
 
 
 def test_no_more_participants_are_begun_than_there_are_places():
@@ -39,10 +39,10 @@ def test_no_more_participants_are_begun_than_there_are_places():
         ]
     able = [job for job in jobs if "page" not in job.name]
     first = ["2 large", "1 large", "1 small", "2 small", "3 small", "3 large"]
-    assert named(Order(jobs, 2)(able, {})) == first
+    assert named(Order(jobs)(able, {}, 2)) == first
     left = [job for job in able if job.name[0] != "1"]
     done = {"1 small", "1 large", "1 page"}
-    assert named(Order(jobs, 2)(left, done))[:2] == ["3 large", "2 large"]
+    assert named(Order(jobs)(left, done, 2))[:2] == ["3 large", "2 large"]
 
 
 def participants(n, n_recipes):
@@ -65,11 +65,11 @@ def participants(n, n_recipes):
 
 def clock_at_the_end(jobs, n_places):
     """Return when the last job ends if each takes the time that it says."""
-    order, waiting, done = Order(jobs, n_places), list(jobs), set()
+    order, waiting, done = Order(jobs), list(jobs), set()
     running, now = [], 0.0
     while len(done) < len(jobs):
         free = n_places - len(running)
-        for job in order(ready(waiting, done), done)[:free]:
+        for job in order(ready(waiting, done), done, n_places)[:free]:
             waiting.remove(job)
             heapq.heappush(running, (now + job.seconds, job.name))
         now, name = heapq.heappop(running)

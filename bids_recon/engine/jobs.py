@@ -4,9 +4,9 @@ import errno
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from bids_recon import library_warnings
 from bids_recon.errors import Status, UserError
@@ -14,6 +14,9 @@ from bids_recon.files import cannot_be_written
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What the system says where a place cannot be written to."""
+
+OMP_NUM_THREADS = "OMP_NUM_THREADS"
+"""The variable that says how many threads libraries take."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class Job:
     after : tuple of str
         Jobs that must have ended, whatever came of them.
     seconds : float, s
-        How long it may take; only how far a run is shown to be, and how long workers
-        of a cluster are asked for, depend on it.
+        How long it may take; only the order of jobs, how far a run is shown to be, and
+        how long workers of a cluster are asked for, depend on it.
     memory_mb : int, MB
         What it may take of memory; a cluster is asked for it.
     gpus : int
@@ -183,7 +186,7 @@ def default_threads(n_procs: int) -> int:
 
     A number that the user has set for OpenMP is kept.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    asked = os.environ.get(OMP_NUM_THREADS, "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
     mine = getattr(os, "sched_getaffinity", None)
@@ -191,10 +194,22 @@ def default_threads(n_procs: int) -> int:
     return max(1, n_cores // n_procs)
 
 
-def _threads(n_threads: int) -> Any:
+@contextmanager
+def _threads(n_threads: int) -> Iterator[None]:
+    """Have libraries compute with so many threads, and those loaded meanwhile, too."""
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limits=n_threads)
+    before = os.environ.get(OMP_NUM_THREADS)
+    # Libraries read it as they are loaded.
+    os.environ[OMP_NUM_THREADS] = str(n_threads)
+    try:
+        with threadpool_limits(limits=n_threads):
+            yield
+    finally:
+        if before is None:
+            del os.environ[OMP_NUM_THREADS]
+        else:
+            os.environ[OMP_NUM_THREADS] = before
 
 
 def ready(waiting: Iterable[Job], outcomes: Mapping[str, Outcome]) -> list[Job]:

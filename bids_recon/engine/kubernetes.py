@@ -269,7 +269,7 @@ class Kubernetes:
                     if hasattr(self, "_dask_cluster"):
                         self._dask_cluster.delete()
                     return
-                # As above: it raises whatever the network gave rise to.
+                # It raises whatever the network gave rise to.
                 except Exception as failure:
                     error = failure
                     if type(failure).__name__ == "NotFoundError":

@@ -69,7 +69,7 @@ def on_cluster(
         return {}
     waiting = list(jobs)
     outcomes: dict[str, Outcome] = {}
-    order = Order(jobs, cluster.n_workers)
+    order = Order(jobs)
 
     def note(outcome: Outcome) -> None:
         outcomes[outcome.job] = outcome
@@ -79,7 +79,8 @@ def on_cluster(
         while len(outcomes) < len(jobs):
             for outcome in crew.look():
                 note(outcome)
-            able = order(ready(waiting, outcomes), outcomes)
+            n_places = max(1, len(crew.workers))
+            able = order(ready(waiting, outcomes), outcomes, n_places)
             given = crew.give(able, outcomes)
             for job, outcome in given:
                 waiting.remove(job)

@@ -10,20 +10,18 @@ class Order:
     """Puts jobs that could begin in an order in which all end early.
 
     As many participants are in work as there are places, so that each of them is done
-    early; their jobs go by the time that is left from the begin of a job to the end of
-    the last one that waits for it (the critical path), so that no place stands idle
-    while one long chain of jobs comes to its end.
+    early; where no pages are made, as many recipes. Their jobs go by the time that is
+    left from the begin of a job to the end of the last one that waits for it (the
+    critical path), so that no place stands idle while one long chain of jobs comes to
+    its end.
 
     Parameters
     ----------
     jobs : sequence of Job
         All jobs of a run, in an order in which they could run one after another.
-    n_places : int
-        How many can run at once.
     """
 
-    def __init__(self, jobs: Sequence[Job], n_places: int) -> None:
-        self.n_places = n_places
+    def __init__(self, jobs: Sequence[Job]) -> None:
         followers = defaultdict(list)
         for job in jobs:
             for name in job.before:
@@ -35,10 +33,13 @@ class Order:
             own = followers[job.name]
             longest = max((self._left[name] for name in own), default=0.0)
             self._left[job.name] = job.seconds + longest
+            # The page of a participant is the last job that follows any of its own.
             self._end[job.name] = self._end[own[-1]] if own else job.name
         self._position = {job.name: place for place, job in enumerate(jobs)}
 
-    def __call__(self, able: Sequence[Job], done: Container[str]) -> list[Job]:
+    def __call__(
+        self, able: Sequence[Job], done: Container[str], n_places: int
+    ) -> list[Job]:
         """Return the jobs that could begin, the first one first.
 
         Parameters
@@ -47,10 +48,12 @@ class Order:
             Those that could begin.
         done : container of str
             The names of jobs that have ended.
+        n_places : int
+            How many can run at once.
         """
         unfinished = (name for name in self._position if name not in done)
         ends = list(dict.fromkeys(self._end[name] for name in unfinished))
-        in_work = set(ends[: self.n_places])
+        in_work = set(ends[:n_places])
 
         def place(job: Job) -> tuple[bool, float, int]:
             position = self._position[job.name]

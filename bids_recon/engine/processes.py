@@ -15,7 +15,7 @@ from typing import Self
 from bids_recon.command import BEFORE_END, ENDING
 from bids_recon.engine.jobs import Job, Outcome, carry_out, ready
 from bids_recon.engine.order import Order
-from bids_recon.errors import Status
+from bids_recon.errors import Status, UserError
 
 
 class Processes:
@@ -36,8 +36,17 @@ class Processes:
 
     def __enter__(self) -> Self:
         BEFORE_END.append(self._kill)
-        for _ in range(self.n):
-            self._workers.append(_Worker(self.modules))
+        try:
+            for _ in range(self.n):
+                self._workers.append(_Worker(self.modules))
+        except OSError as error:
+            n_started = len(self._workers)
+            self.__exit__()
+            raise UserError(
+                f"--n-procs: {n_started} of {self.n} processes could be started "
+                f"({error.strerror}). Ask for fewer.",
+                Status.USAGE,
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,7 +55,9 @@ class Processes:
 
     def _kill(self) -> None:
         for worker in self._workers:
-            worker.process.kill()
+            # One that is being replaced has not begun.
+            with suppress(AttributeError):
+                worker.process.kill()
 
     def keep(self, n: int) -> None:
         """End all processes but so many."""
@@ -63,10 +74,10 @@ class Processes:
         """Run all jobs, as ``execute`` says."""
         waiting = list(jobs)
         outcomes: dict[str, Outcome] = {}
-        order = Order(jobs, len(self._workers))
+        order = Order(jobs)
         while len(outcomes) < len(jobs):
             free = [worker for worker in self._workers if worker.job is None]
-            able = order(ready(waiting, outcomes), outcomes)
+            able = order(ready(waiting, outcomes), outcomes, len(self._workers))
             for worker, job in zip(free, able, strict=False):
                 begun(job)
                 waiting.remove(job)
@@ -113,6 +124,10 @@ class _Worker:
 
     def begin(self, job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> None:
         """Have a job carried out."""
+        if not self.process.is_alive():
+            # It was killed while it waited; the job is not lost with it.
+            self.end()
+            self._start()
         self.job = job
         try:
             self.connection.send((job, n_threads, job.known(outcomes)))
@@ -152,7 +167,9 @@ def work(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log_to(connection, levels)
     for name in modules:
-        import_module(name)
+        # What is wrong with a module, the job that needs it tells.
+        with suppress(Exception):
+            import_module(name)
     # Where the parent is gone there is nobody to tell.
     with suppress(EOFError, OSError):
         while True:

@@ -206,7 +206,7 @@ def ranks(scores: np.ndarray, seed: int) -> Ranks:
     seed : int
         Of the draws.
     """
-    # As above.
+    # scipy.stats takes long to load.
     from scipy.stats import rankdata
 
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from bids_recon.files import write_whole
 from bids_recon.machine import Machine
 from bids_recon.networks import ENCODERS
 from bids_recon.pictures import Pictures, as_bytes, as_floats, open_picture, size_of
-from bids_recon.registry import load
+from bids_recon.registry import check_name, load
 
 
 class PictureFiles:
@@ -169,6 +169,7 @@ class Judge:
 
     def _network(self, name: str) -> Any:
         if name not in self._networks:
+            check_name(ENCODERS, "network", name)
             # Weights first: where they are absent, torch need not be loaded.
             weights = self.machine.weights(name)
             self._networks[name] = load(ENCODERS, "network", name)(weights)

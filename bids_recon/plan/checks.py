@@ -94,13 +94,15 @@ def check_place(settings: Settings) -> None:
         check_cluster(settings.cluster)
 
 
-def processes_at_first(settings: Settings) -> int:
+def processes_at_first(settings: Settings, n_participants: int) -> int:
     """Return how many local processes start before it is known what they will do.
 
-    Not more than have room in ``--mem-mb`` for the libraries; none where a cluster or
-    this process does the work.
+    Not more than have room in ``--mem-mb`` for the libraries, or than there are pages
+    where these are all; none where a cluster or this process does the work.
     """
     n_procs = settings.n_procs or 1
+    if settings.reports_only:
+        n_procs = min(n_procs, n_participants)
     if settings.mem_mb is not None:
         n_procs = min(n_procs, settings.mem_mb // LIBRARIES_MB)
     return n_procs if n_procs > 1 and not settings.cluster else 0

@@ -286,6 +286,8 @@ def seen_and_reconstructed(
 
 def _draw_framed(axis: "Axes", picture: np.ndarray, x: float, y: float) -> None:
     """Draw a picture (3, H, W) around a place, its longer side one."""
+    from matplotlib.patches import Rectangle
+
     height, width = np.array(picture.shape[1:]) / max(picture.shape[1:])
     axis.imshow(
         np.clip(picture.transpose(1, 2, 0), 0, 1),
@@ -293,8 +295,6 @@ def _draw_framed(axis: "Axes", picture: np.ndarray, x: float, y: float) -> None:
         extent=(x - width / 2, x + width / 2, y + height / 2, y - height / 2),
     )
     corner = (x - width / 2, y - height / 2)
-    from matplotlib.patches import Rectangle
-
     frame = Rectangle(corner, width, height, fill=False, edgecolor="0.6")
     axis.add_patch(frame)
 

@@ -57,6 +57,7 @@ def mask_of_mean(mean: np.ndarray, affine: np.ndarray) -> np.ndarray:
     -------
     array of shape (x, y, z), bool
     """
+    # nilearn takes long to load, and most runs have a mask.
     from nilearn.masking import compute_epi_mask
 
     image = nib.Nifti1Image(np.nan_to_num(mean).astype(np.float32), affine)
