@@ -25,6 +25,14 @@ def test_version_and_help(capsys):
         assert words in capsys.readouterr().out
 
 
+def check_alone(code):
+    """Run code in a Python of its own, where nothing is imported yet."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from bids_recon.cli import main\n"
@@ -34,10 +42,7 @@ def test_help_imports_nothing_heavy():
         "'pydantic'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    check_alone(code)
 
 
 def test_a_plan_waits_for_no_library_that_it_does_without(small_dataset, tmp_path):
@@ -48,10 +53,7 @@ def test_a_plan_waits_for_no_library_that_it_does_without(small_dataset, tmp_pat
         "heavy = {'nilearn', 'sklearn', 'scipy.stats', 'matplotlib', 'torch'}\n"
         "sys.exit(status or ', '.join(heavy & set(sys.modules)) or 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    check_alone(code)
 
 
 def test_a_run_without_networks_never_imports_torch(small_dataset, tmp_path):
@@ -61,10 +63,7 @@ def test_a_run_without_networks_never_imports_torch(small_dataset, tmp_path):
         "'participant', '--roi', 'V=V1'])\n"
         "sys.exit(status or ('torch' in sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    check_alone(code)
 
 
 def test_every_option_is_a_setting_and_back():
