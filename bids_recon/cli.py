@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from bids_recon import __version__
@@ -23,6 +23,9 @@ from bids_recon.surroundings import (
 
 LEVELS = ("participant", "group")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+LOADED_AT_FIRST = ("bids_recon.workflow", "nilearn.glm.first_level")
+"""What local processes need for their jobs, and takes long to load."""
 
 DESCRIPTION = """\
 Reconstruct the pictures a person saw from fMRI: reads preprocessed derivatives
@@ -378,11 +381,26 @@ def _run(arguments: Sequence[str]) -> int:
     show_log(settings.verbose)
     if settings.offline:
         os.environ |= {"HF_HUB_OFFLINE": "1", "TEMPLATEFLOW_AUTOUPDATE": "off"}
-    with _temporary_place(settings):
+    with _temporary_place(settings), _processes(settings) as processes:
         from bids_recon.workflow import run_group, run_participant
 
-        run = run_participant if settings.level == "participant" else run_group
-        return int(run(settings))
+        if settings.level == "group":
+            return int(run_group(settings))
+        return int(run_participant(settings, processes))
+
+
+def _processes(settings: Any) -> Any:
+    """Return the local processes that do the work, where this one does not.
+
+    They load their libraries while this process loads its own.
+    """
+    n_procs = settings.n_procs or 1
+    elsewhere = settings.cluster or settings.array_script or settings.level == "group"
+    if n_procs == 1 or elsewhere:
+        return nullcontext()
+    from bids_recon.engine import Processes
+
+    return Processes(n_procs, LOADED_AT_FIRST)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """How the commands begin and end: with options, and with a status and a sentence."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -54,12 +55,12 @@ def run_command(
         In place of those of the process. Without them the process is the command's own,
         and Ctrl-C and SIGTERM end it at once.
     """
+    given = arguments is not None
     try:
-        if arguments is None:
+        if not given:
             _end_on_signals(name)
-            arguments = sys.argv[1:]
         with made_up_for():
-            status = command(arguments)
+            status = command(arguments if given else sys.argv[1:])
         sys.stdout.flush()
         return int(status)
     except UserError as error:
@@ -74,6 +75,11 @@ def run_command(
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return BROKEN_PIPE
+    finally:
+        if not given:
+            # Python would look once more through all that libraries have made, which
+            # takes it more than a second.
+            gc.freeze()
 
 
 def _say(text: str) -> None:

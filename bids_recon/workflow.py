@@ -10,12 +10,10 @@ jobs and has the engine execute it. Every job is one stage:
 import logging
 import re
 import sys
-import traceback
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bids_recon import library_warnings
 from bids_recon.dataset.derivatives import write_descriptions
 from bids_recon.dataset.layout import Dataset
 from bids_recon.dataset.leftovers import remove_old_parts, remove_parts
@@ -27,7 +25,6 @@ from bids_recon.engine import (
     Outcome,
     Processes,
     default_threads,
-    defect,
     execute,
 )
 from bids_recon.errors import Status, UserError
@@ -37,7 +34,6 @@ from bids_recon.plan.array_script import array_script
 from bids_recon.plan.checks import (
     check_place,
     check_weights,
-    processes_at_first,
     processes_within_memory,
 )
 from bids_recon.plan.cluster import cluster_of
@@ -50,7 +46,7 @@ from bids_recon.plan.estimate import (
     run_seconds,
     sizes_of,
 )
-from bids_recon.plan.make_plan import make_plan
+from bids_recon.plan.make_plans import planned_in
 from bids_recon.plan.model import check_settings
 from bids_recon.plan.plan import Analysis, Plan
 from bids_recon.plan.recipes import read_recipes
@@ -87,13 +83,16 @@ from bids_recon.terminal import RunProgress
 
 logger = logging.getLogger("bids_recon")
 
-LOADED_AT_FIRST = (__name__, "nilearn.glm.first_level")
-"""What processes load while participants are planned: the stages, and what takes long.
-"""
 
-
-def run_participant(settings: Settings) -> Status:
+def run_participant(settings: Settings, processes: Processes | None = None) -> Status:
     """Reconstruct for every participant that was asked for.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the run was asked for.
+    processes : Processes, optional
+        Where participants are planned and jobs are executed, in place of this process.
 
     Returns
     -------
@@ -112,21 +111,24 @@ def run_participant(settings: Settings) -> Status:
     if settings.array_script:
         return write_array_script(dataset, subjects, recipes)
     if settings.dry_run:
-        return dry_run(dataset, subjects, recipes)
+        return dry_run(dataset, subjects, recipes, processes)
     check_weights(settings, recipes)
     make_output_dir(settings.output_dir)
     write_run_files(settings, dataset, recipes)
     with locked(lock_files(settings, subjects)):
-        return run_jobs(settings, dataset, subjects, recipes)
+        return run_jobs(dataset, subjects, recipes, processes)
 
 
 def dry_run(
-    dataset: Dataset, subjects: list[str], recipes: tuple[Recipe, ...]
+    dataset: Dataset,
+    subjects: list[str],
+    recipes: tuple[Recipe, ...],
+    processes: Processes | None,
 ) -> Status:
     """Say what would run, and refuse what a run would refuse; write nothing."""
     with temporary_folder() as folder:
         dataset.settings = replace(dataset.settings, work_dir=folder)
-        plans, failures = make_plans(dataset, subjects, recipes)
+        plans, failures = make_plans(dataset, subjects, recipes, processes)
         for plan in plans:
             logger.info("%s", describe(plan))
         processes_within_memory(dataset.settings, plans)
@@ -149,30 +151,30 @@ def write_array_script(
 
 
 def run_jobs(
-    settings: Settings,
     dataset: Dataset,
     subjects: list[str],
     recipes: tuple[Recipe, ...],
+    processes: Processes | None,
 ) -> Status:
     """Plan and execute the jobs of participants whose folders are locked."""
+    settings = dataset.settings
     for subject in subjects:
         remove_parts(settings.output_dir / f"sub-{subject}")
         remove_parts(settings.work / f"sub-{subject}")
-    n_at_first = processes_at_first(settings, len(subjects))
-    with Processes(n_at_first, LOADED_AT_FIRST) as processes:
-        plans, failures = make_plans(dataset, subjects, recipes)
-        for subject, error in failures.items():
-            if error.status not in (Status.USAGE, Status.NOTHING_SELECTED):
-                failure_page(settings, subject, error.message)
-        jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
-        jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
-        cluster = cluster_of(settings, plans)
-        n_procs = 1 if cluster else processes_within_memory(settings, plans)
-        processes.keep(min(n_procs, len(jobs)) if n_procs > 1 else 0)
-        place = cluster or (processes if n_procs > 1 else None)
-        n_threads = settings.omp_nthreads or default_threads(n_procs)
-        with RunProgress(jobs) as progress:
-            outcomes = execute(jobs, n_threads, progress.ended, progress.begun, place)
+    plans, failures = make_plans(dataset, subjects, recipes, processes)
+    for subject, error in failures.items():
+        if error.status not in (Status.USAGE, Status.NOTHING_SELECTED):
+            failure_page(settings, subject, error.message)
+    jobs_by_subject = {plan.subject: jobs_of(plan) for plan in plans}
+    jobs = [job for jobs in jobs_by_subject.values() for job in jobs]
+    cluster = cluster_of(settings, plans)
+    n_procs = 1 if cluster else processes_within_memory(settings, plans)
+    if processes:
+        processes.keep(n_procs if n_procs > 1 else 0)
+    place = cluster or (processes if n_procs > 1 else None)
+    n_threads = settings.omp_nthreads or default_threads(n_procs)
+    with RunProgress(jobs) as progress:
+        outcomes = execute(jobs, n_threads, progress.ended, progress.begun, place)
     log_defects(settings, outcomes)
     for subject, own in jobs_by_subject.items():
         failed = [outcomes[j.name] for j in own if outcomes[j.name].state == "failed"]
@@ -202,23 +204,23 @@ def run_group(settings: Settings) -> Status:
 
 
 def make_plans(
-    dataset: Dataset, subjects: list[str], recipes: tuple[Recipe, ...]
+    dataset: Dataset,
+    subjects: list[str],
+    recipes: tuple[Recipe, ...],
+    processes: Processes | None = None,
 ) -> tuple[list[Plan], dict[str, UserError]]:
     """Plan each participant; one that cannot be planned does not stop the others."""
-    plans, failures = [], {}
-    for subject in subjects:
-        try:
-            with library_warnings.caught():
-                plans.append(make_plan(dataset, subject, recipes))
-        except UserError as error:
-            failures[subject] = error
-        except Exception as error:  # a defect of ours must not stop the others
-            details = traceback.format_exc()
-            failures[subject] = UserError(defect(error), Status.FAILED)
-            if not dataset.settings.dry_run:
-                write_crash(dataset.settings, f"sub-{subject}_plan", details)
-        if subject in failures:
-            _tell_failure(subject, failures[subject])
+    planned = planned_in(processes, dataset, subjects, recipes)
+    failures = {
+        subject: UserError(outcome.reason, outcome.status)
+        for subject, outcome in planned.items()
+        if outcome.failed
+    }
+    for subject, error in failures.items():
+        _tell_failure(subject, error)
+    if not dataset.settings.dry_run:
+        log_defects(dataset.settings, planned)
+    plans = [outcome.value for outcome in planned.values() if not outcome.failed]
     return plans, failures
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def loaded(name):
     return Result(True, str(name in sys.modules))
 
 
-def test_processes_load_modules_before_their_first_job():
+def test_processes_find_modules_loaded():
     jobs = [Job("a", "x", partial(loaded, "bids_recon.rois.graphs"))]
     for modules, expected in ((), "False"), (("bids_recon.rois.graphs",), "True"):
         with Processes(1, modules) as processes:
@@ -131,12 +132,22 @@ def process_number():
     return Result(True, str(os.getpid()))
 
 
-def test_processes_that_are_not_kept_do_nothing():
+def test_no_more_processes_work_than_are_kept():
     jobs = [Job(str(index), "x", process_number) for index in range(6)]
     with Processes(3) as processes:
         processes.keep(1)
         outcomes = execute(jobs, 1, id, id, processes)
-    assert len({outcome.reason for outcome in outcomes.values()}) == 1
+        first = {outcome.reason for outcome in outcomes.values()}
+        again = execute(jobs, 1, id, id, processes)
+    assert len(first) == 1
+    assert {outcome.reason for outcome in again.values()} == first
+
+
+def test_what_a_job_found_out_comes_back_from_its_process():
+    job = Job("a", "x", partial(Result, True, value={"b": (1, 2)}))
+    with Processes(1) as processes:
+        outcomes = execute([job], 1, id, id, processes)
+    assert outcomes["a"].value == {"b": (1, 2)}
 
 
 THREADS = """\
@@ -173,14 +184,43 @@ def test_libraries_that_a_job_loads_take_no_more_threads_than_it_may(before):
     assert done.stdout.split("\n")[:2] == ["{1}", str(before)], done.stderr
 
 
+def is_gone(number):
+    return not Path("/proc", str(number)).exists()
+
+
+def killed(number):
+    """Kill a process and return once it is dead."""
+    end = os.pidfd_open(number)
+    os.kill(number, signal.SIGKILL)
+    select.select([end], [], [])
+    os.close(end)
+
+
 def test_a_process_that_dies_while_it_waits_takes_no_job_with_it():
     jobs = [Job(str(index), "x", process_number) for index in range(4)]
     with Processes(2) as processes:
-        first = processes._workers[0].process
-        first.kill()
-        first.join()
+        outcomes = execute(jobs, 1, id, id, processes)
+        first = int(outcomes["0"].reason)
+        killed(first)
         outcomes = execute(jobs, 1, id, id, processes)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert str(first) not in {outcome.reason for outcome in outcomes.values()}
+    assert is_gone(first)
+
+
+def test_processes_go_on_where_the_one_that_starts_them_was_killed():
+    jobs = [Job(str(index), "x", process_number) for index in range(4)]
+    with Processes(2) as processes:
+        outcomes = execute(jobs, 1, id, id, processes)
+        old = {int(outcome.reason) for outcome in outcomes.values()}
+        killed(processes._server._process.pid)
+        for number in old:
+            killed(number)
+        outcomes = execute(jobs, 1, id, id, processes)
+        new = {int(outcome.reason) for outcome in outcomes.values()}
+    assert {outcome.state for outcome in outcomes.values()} == {"done"}
+    assert not new & old
+    assert all(is_gone(number) for number in new)
 
 
 def test_a_module_that_cannot_be_loaded_is_left_to_the_job_that_needs_it(capfd):
@@ -193,12 +233,12 @@ def test_a_module_that_cannot_be_loaded_is_left_to_the_job_that_needs_it(capfd):
 
 FEW = """\
 import resource
-from bids_recon.engine import Processes
+from bids_recon.engine import Job, Processes, execute
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
 try:
-    with Processes(20):
-        pass
+    with Processes(20) as processes:
+        execute([Job(str(i), "x", int) for i in range(20)], 1, id, id, processes)
 except Exception as error:
     print(type(error).__name__, error.message)
 """
@@ -217,6 +257,7 @@ def test_processes_that_cannot_be_started_are_told_and_the_others_end():
 
 
 MASKS = """\
+import select
 import signal
 import subprocess
 import sys

@@ -11,9 +11,9 @@ import pytest
 
 from bids_recon.dataset.layout import Dataset
 from bids_recon.engine import Processes
-from bids_recon.plan.checks import processes_at_first, processes_within_memory
+from bids_recon.plan.checks import processes_within_memory
 from bids_recon.plan.estimate import LIBRARIES_MB, estimate, largest_run_mb
-from bids_recon.plan.make_plan import make_plan
+from bids_recon.plan.make_plan import find, make_plan
 from bids_recon.plan.methods import whole_recipe
 from bids_recon.settings import Settings
 
@@ -21,7 +21,7 @@ from bids_recon.settings import Settings
 @pytest.fixture
 def plan(small_dataset, tmp_path):
     settings = Settings(small_dataset, tmp_path / "out", level="participant")
-    return make_plan(Dataset(settings), "01", (whole_recipe("eigenimage"),))
+    return make_plan(find(Dataset(settings), "01"), (whole_recipe("eigenimage"),))
 
 
 def test_the_largest_run_is_held_twice_with_its_responses(plan, small_dataset):
@@ -50,48 +50,26 @@ def test_as_many_processes_as_fit(plan, caplog, share, n_procs, expected):
     assert "takes what it needs" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("mem_mb", "n_procs", "cluster", "expected"),
-    [
-        (None, 8, None, 8),
-        (None, 1, None, 0),
-        (None, None, None, 0),
-        (None, 8, "slurm", 0),
-        (5 * LIBRARIES_MB, 8, None, 5),
-        (LIBRARIES_MB, 8, None, 0),
-    ],
-)
-def test_as_many_processes_start_as_the_libraries_fit(
-    mem_mb, n_procs, cluster, expected
+@pytest.mark.parametrize(("share", "expected"), [(2, [1, 2]), (1, [1])])
+def test_no_more_processes_work_than_fit(
+    plan, small_dataset, tmp_path, run, monkeypatch, share, expected
 ):
-    asked = Settings("/data", "/out", "participant", cluster=cluster)
-    asked = replace(asked, mem_mb=mem_mb, n_procs=n_procs)
-    assert processes_at_first(asked, 20) == expected
-
-
-def test_for_pages_alone_no_more_processes_start_than_there_are_pages():
-    asked = Settings("/data", "/out", "participant", reports_only=True, n_procs=8)
-    assert processes_at_first(asked, 3) == 3
-    assert processes_at_first(asked, 1) == 0
-
-
-def test_processes_that_do_not_fit_end_before_the_first_job(
-    plan, small_dataset, tmp_path, run, monkeypatch
-):
-    kept = []
+    n_workers = []
     carry_out_all = Processes.run
 
     def counted(self, *arguments):
-        kept.append(len(self._workers))
-        return carry_out_all(self, *arguments)
+        outcomes = carry_out_all(self, *arguments)
+        n_workers.append(len(self._workers))
+        return outcomes
 
     monkeypatch.setattr(Processes, "run", counted)
-    mem_mb = 2 * estimate(plan).memory_mb
-    assert mem_mb >= 3 * LIBRARIES_MB
     words = ("--stages", "responses", "rois", "decode", "--n-procs", "3", "--mem-mb")
+    mem_mb = share * estimate(plan).memory_mb
     status, said = run(small_dataset, tmp_path / "run", "participant", *words, mem_mb)
     assert status == 0, said
-    assert kept == [2]
+    assert f"{share} run at once instead of 3" in said
+    # One plans the only participant; where one fits, this process does the rest.
+    assert n_workers == expected
 
 
 def test_too_little_for_one_process_is_told(plan, caplog):
@@ -100,30 +78,6 @@ def test_too_little_for_one_process_is_told(plan, caplog):
     with caplog.at_level(logging.WARNING, "bids_recon"):
         assert processes_within_memory(settings, [plan]) == 1
     assert f"--mem-mb {need - 1}: a process needs about {need} MB" in caplog.text
-
-
-def test_a_run_begins_no_more_processes_than_fit(small_dataset, tmp_path):
-    # Python reads this as every process begins.
-    begun = tmp_path / "begun"
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import sys\nprint(sys.argv, file=open({str(begun)!r}, 'a'))\n"
-    )
-    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
-    words = ["participant", "--stages", "responses", "--n-procs", "2", "--mem-mb"]
-    # Not enough for the libraries of two.
-    words = [small_dataset, tmp_path / "run", *words, 2 * LIBRARIES_MB - 1]
-    done = subprocess.run(
-        [sys.executable, "-m", "bids_recon", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "1 run at once instead of 2" in done.stderr
-    # One process fits, which does all the work itself.
-    (own,) = begun.read_text().splitlines()
-    assert "--n-procs" in own
 
 
 def test_offline_is_what_libraries_are_told(tmp_path):

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from bids_recon import library_warnings
 from bids_recon.errors import Status, UserError
@@ -37,6 +38,10 @@ class Outcome:
         What a reader of the results should know.
     seconds : float
         How long it took.
+    details : str
+        The traceback of a defect.
+    value : object
+        What it found out, where no file holds it.
     """
 
     job: str
@@ -46,6 +51,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     details: str = ""
+    value: Any = None
 
     @property
     def failed(self) -> bool:
@@ -65,11 +71,14 @@ class Result:
         Why it ran.
     warnings : tuple of str
         What a reader of the results should know.
+    value : object
+        What it found out, where no file holds it.
     """
 
     ran: bool
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    value: Any = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,7 @@ def carry_out(job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> Outc
         result.reason,
         warnings=tuple(told),
         seconds=time.monotonic() - started,
+        value=result.value,
     )
 
 

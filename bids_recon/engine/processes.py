@@ -7,26 +7,26 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.resource_tracker import ensure_running
 from typing import Self
 
 from bids_recon.command import BEFORE_END, ENDING
+from bids_recon.engine.fork_server import ForkServer
 from bids_recon.engine.jobs import Job, Outcome, carry_out, ready
 from bids_recon.engine.order import Order
 from bids_recon.errors import Status, UserError
 
 
 class Processes:
-    """Local processes, from where they start to where they end.
+    """Local processes, which share the libraries that are loaded before they begin.
 
     Parameters
     ----------
     n : int
-        How many.
+        How many, at most; each starts when there is a job for it.
     modules : sequence of str
-        What each of them loads at once, while there are no jobs yet.
+        What is loaded for all of them at once, while there are no jobs yet.
     """
 
     def __init__(self, n: int, modules: Sequence[str] = ()) -> None:
@@ -35,18 +35,11 @@ class Processes:
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
-        BEFORE_END.append(self._kill)
         try:
-            for _ in range(self.n):
-                self._workers.append(_Worker(self.modules))
+            self._server = ForkServer(self.modules)
         except OSError as error:
-            n_started = len(self._workers)
-            self.__exit__()
-            raise UserError(
-                f"--n-procs: {n_started} of {self.n} processes could be started "
-                f"({error.strerror}). Ask for fewer.",
-                Status.USAGE,
-            ) from error
+            raise self._too_few(error) from error
+        BEFORE_END.append(self._kill)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,14 +48,17 @@ class Processes:
 
     def _kill(self) -> None:
         for worker in self._workers:
-            # One that is being replaced has not begun.
-            with suppress(AttributeError):
-                worker.process.kill()
+            with suppress(ProcessLookupError):
+                os.kill(worker.number, signal.SIGKILL)
+        self._server.end()
 
     def keep(self, n: int) -> None:
-        """End all processes but so many."""
+        """Have no more processes than so many from now on."""
+        self.n = n
         while len(self._workers) > n:
             self._workers.pop().end()
+        if n == 0:
+            self._server.end()
 
     def run(
         self,
@@ -71,7 +67,14 @@ class Processes:
         ended: Callable[[Outcome], None],
         begun: Callable[[Job], None],
     ) -> dict[str, Outcome]:
-        """Run all jobs, as ``execute`` says."""
+        """Run all jobs, as ``execute`` says.
+
+        Raises
+        ------
+        UserError
+            If the system gives fewer processes than were asked for.
+        """
+        self._start(min(self.n, len(jobs)))
         waiting = list(jobs)
         outcomes: dict[str, Outcome] = {}
         order = Order(jobs)
@@ -90,49 +93,56 @@ class Processes:
                     ended(outcome)
         return {job.name: outcomes[job.name] for job in jobs}
 
+    def _start(self, n: int) -> None:
+        try:
+            while len(self._workers) < n:
+                self._workers.append(_Worker(self._server))
+        except OSError as error:
+            raise self._too_few(error) from error
+
+    def _too_few(self, error: OSError) -> UserError:
+        return UserError(
+            f"--n-procs: {len(self._workers)} of {self.n} processes could be started "
+            f"({error.strerror}). Ask for fewer.",
+            Status.USAGE,
+        )
+
 
 class _Worker:
     """One local process, which carries out one job at a time, and is replaced if lost.
 
     Parameters
     ----------
-    modules : tuple of str
-        What it loads before its first job.
+    server : ForkServer
+        What it is forked from.
     """
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
-        self.modules = modules
+    def __init__(self, server: ForkServer) -> None:
+        self.server = server
         self.job: Job | None = None
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, other = context.Pipe()
-        self.process = context.Process(
-            target=work, args=(other, self.modules, log_levels()), daemon=True
-        )
-        # The tracker starts with the first process, and would unblock the signals.
-        ensure_running()
-        # Signals reach every process of a terminal or job; ours end with their parent.
-        signals = {signal.SIGINT, signal.SIGTERM}
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        do = partial(work, levels=log_levels())
         try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        other.close()
+            self.connection, self.number = self.server.fork(do)
+        except OSError:
+            _stand_still_at_the_end()
+            raise
 
     def begin(self, job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> None:
         """Have a job carried out."""
-        if not self.process.is_alive():
+        try:
+            while self.connection.poll():
+                _log(self.connection.recv())
+        except (EOFError, OSError):
             # It was killed while it waited; the job is not lost with it.
             self.end()
             self._start()
         self.job = job
-        try:
+        # Where the process dies in this moment, ``receive`` tells.
+        with suppress(OSError):
             self.connection.send((job, n_threads, job.known(outcomes)))
-        except OSError:
-            return  # The process died before; ``receive`` tells.
 
     def receive(self) -> Outcome | None:
         """Take what the process says; an outcome once its job has ended."""
@@ -140,36 +150,27 @@ class _Worker:
         try:
             said = self.connection.recv()
         except (EOFError, OSError):
-            if ENDING.is_set():
-                # Nothing is begun any more; the process ends in a moment.
-                threading.Event().wait()
+            _stand_still_at_the_end()
             self.end()
             self._start()
             self.job = None
             return _lost(job.name)
         if isinstance(said, logging.LogRecord):
-            logging.getLogger(said.name).handle(said)
+            _log(said)
             return None
         self.job = None
         return said
 
     def end(self) -> None:
         """End the process, whatever it does."""
-        self.process.kill()
-        self.process.join()
+        self.server.kill(self.number)
         self.connection.close()
 
 
-def work(
-    connection: Connection, modules: Sequence[str], levels: Mapping[str, int]
-) -> None:
+def work(connection: Connection, levels: Mapping[str, int]) -> None:
     """Carry out the jobs that come through a connection, until it is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log_to(connection, levels)
-    for name in modules:
-        # What is wrong with a module, the job that needs it tells.
-        with suppress(Exception):
-            import_module(name)
     # Where the parent is gone there is nobody to tell.
     with suppress(EOFError, OSError):
         while True:
@@ -187,6 +188,17 @@ def log_to(connection: Connection, levels: Mapping[str, int]) -> None:
 def log_levels() -> dict[str, int]:
     """Return from which level on this process shows what is logged."""
     return {name: logging.getLogger(name).level for name in ("", "bids_recon")}
+
+
+def _stand_still_at_the_end() -> None:
+    """Do nothing any more once a signal ends the program, which is so in a moment."""
+    if ENDING.is_set():
+        threading.Event().wait()
+
+
+def _log(record: logging.LogRecord) -> None:
+    """Show what was logged in another process."""
+    logging.getLogger(record.name).handle(record)
 
 
 def _end_with_parent() -> None:

@@ -7,7 +7,7 @@ from bids_recon.datatypes import Trials, first_of_repeats
 from bids_recon.engine.clusters import check_cluster
 from bids_recon.errors import Status, UserError
 from bids_recon.evaluation.folds import Split
-from bids_recon.plan.estimate import LIBRARIES_MB, largest_run_mb, needed_mb
+from bids_recon.plan.estimate import largest_run_mb, needed_mb
 from bids_recon.plan.methods import check_machine, decoder_of, machine_of
 from bids_recon.plan.picture_sets import picture_sets
 from bids_recon.plan.plan import Plan, split_trials
@@ -92,20 +92,6 @@ def check_place(settings: Settings) -> None:
         )
     if settings.cluster:
         check_cluster(settings.cluster)
-
-
-def processes_at_first(settings: Settings, n_participants: int) -> int:
-    """Return how many local processes start before it is known what they will do.
-
-    Not more than have room in ``--mem-mb`` for the libraries, or than there are pages
-    where these are all; none where a cluster or this process does the work.
-    """
-    n_procs = settings.n_procs or 1
-    if settings.reports_only:
-        n_procs = min(n_procs, n_participants)
-    if settings.mem_mb is not None:
-        n_procs = min(n_procs, settings.mem_mb // LIBRARIES_MB)
-    return n_procs if n_procs > 1 and not settings.cluster else 0
 
 
 def processes_within_memory(settings: Settings, plans: list[Plan]) -> int:

@@ -1,15 +1,16 @@
 """Find and check all that a participant's stages will read."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
 from bids_recon.dataset.derivatives import camel_case, check_distinct
 from bids_recon.dataset.events import NoPictureError, NoRowsError, read_events
 from bids_recon.dataset.images import describe_grid, open_image, same_grid
-from bids_recon.dataset.layout import Dataset, Run
+from bids_recon.dataset.layout import Dataset, RoiFile, Run
 from bids_recon.dataset.metadata import read_times
 from bids_recon.dataset.region_files import find_roi_files
 from bids_recon.dataset.runs import find_runs, runs_without_events
@@ -36,38 +37,82 @@ from bids_recon.settings import RoiSet, Settings
 BRAIN = RoiSet("brain", ())
 
 
-def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Plan:
-    """Find and check all that a participant's stages will read.
+@dataclass(frozen=True)
+class Found:
+    """The files of a participant, as far as a run's filters select them.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the run was asked for.
+    subject : str
+        The label of the participant.
+    runs : tuple of Run
+        What is read.
+    roi_files : tuple of RoiFile
+        Where regions are found.
+    links : mapping of str to Path
+        The datasets that BIDS URIs name.
+    notes : tuple of str
+        What was found on the way and a reader should know.
+    """
+
+    settings: Settings
+    subject: str
+    runs: tuple[Run, ...]
+    roi_files: tuple[RoiFile, ...]
+    links: Mapping[str, Path]
+    notes: tuple[str, ...]
+
+
+def find(dataset: Dataset, subject: str) -> Found:
+    """Look a participant's files up in the index of a dataset.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to read.
+    """
+    runs = find_runs(dataset, subject)
+    without = runs_without_events(dataset, subject, runs)
+    left = [f"{without} runs without events were left out."] if without else []
+    return Found(
+        settings=dataset.settings,
+        subject=subject,
+        runs=tuple(runs),
+        roi_files=tuple(find_roi_files(dataset, subject)),
+        links=dataset.links,
+        notes=(*dataset.notes, *left),
+    )
+
+
+def make_plan(found: Found, recipes: tuple[Recipe, ...]) -> Plan:
+    """Read and check what a participant's stages need to know of its files.
 
     Raises
     ------
     UserError
         If something is missing or does not fit together.
     """
-    settings = dataset.settings
-    runs = find_runs(dataset, subject)
-    without = runs_without_events(dataset, subject, runs)
-    notes = list(dataset.notes)
-    if without:
-        notes.append(f"{without} runs without events were left out.")
-    if not runs[0].given:
-        _check_estimators(recipes, runs[0])
-        notes += _without_masks(runs)
+    settings, runs, notes = found.settings, found.runs, list(found.notes)
     if runs[0].given:
         notes.append("Single-trial responses that others estimated were read.")
+    else:
+        _check_estimators(recipes, runs[0])
+        notes += _without_masks(runs)
     planned, told = _plan_runs(runs, settings)
     notes += told
     folder = settings.stimuli or settings.bids_dir / "stimuli"
     plan = Plan(
         settings=settings,
-        subject=subject,
+        subject=found.subject,
         runs=tuple(planned),
         pictures={},
-        roi_files=tuple(find_roi_files(dataset, subject)),
+        roi_files=found.roi_files,
         analyses=tuple(
             analysis for recipe in recipes for analysis in _analyses(recipe, settings)
         ),
-        links={**dataset.links, "stimuli": folder},
+        links={**found.links, "stimuli": folder},
         notes=tuple(notes),
     )
     regions = {roi for analysis in plan.analyses for roi in analysis.roi_sets}
@@ -92,7 +137,9 @@ def make_plan(dataset: Dataset, subject: str, recipes: tuple[Recipe, ...]) -> Pl
     return plan
 
 
-def _plan_runs(runs: list[Run], settings: Settings) -> tuple[list[RunPlan], list[str]]:
+def _plan_runs(
+    runs: Sequence[Run], settings: Settings
+) -> tuple[list[RunPlan], list[str]]:
     """Plan all runs but those of tasks whose events have no column of pictures."""
     planned, counts = [], Counter()
     without: dict[str, list[NoPictureError]] = {}
@@ -152,7 +199,7 @@ def _plan_run(run: Run, settings: Settings) -> tuple[RunPlan, Counter[str]]:
     return plan, counts
 
 
-def _without_masks(runs: list[Run]) -> list[str]:
+def _without_masks(runs: Sequence[Run]) -> list[str]:
     n_runs = sum(run.mask is None for run in runs)
     if not n_runs:
         return []

@@ -1,0 +1,163 @@
+"""A process that loads libraries once, and from which others are forked.
+
+Python's own fork server listens at a socket in a folder for temporary files. This one
+takes its orders through a pipe, so that there is nothing to listen at, to be left
+behind, or to have too long a name.
+"""
+
+import errno
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
+from multiprocessing.resource_tracker import ensure_running
+from typing import NoReturn
+
+
+class ForkServer:
+    """A process from which others are forked, as long as this object is not ended.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        What it loads at once, and so what those forked from it find loaded.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = tuple(modules)
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(other, self.modules), daemon=True
+        )
+        # The tracker starts with the first process, and would unblock the signals.
+        ensure_running()
+        # Signals reach every process of a terminal or job; ours end with their parent.
+        signals = {signal.SIGINT, signal.SIGTERM}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        other.close()
+
+    def fork(self, work: Callable[[Connection], None]) -> tuple[Connection, int]:
+        """Have a process forked that does some work.
+
+        Parameters
+        ----------
+        work : callable
+            Takes one end of a pipe.
+
+        Returns
+        -------
+        Connection, int
+            The other end, and the number of the process.
+
+        Raises
+        ------
+        OSError
+            If the system gives none.
+        """
+        if not self._process.is_alive():
+            self.end()
+            self._start()
+        ours, theirs = multiprocessing.Pipe()
+        try:
+            with theirs:
+                self._connection.send(work)
+                send_handle(self._connection, theirs.fileno(), self._process.pid)
+            said = self._connection.recv()
+        except OSError as error:
+            said = error
+        except EOFError:
+            said = OSError(errno.ECHILD, "what starts them was killed")
+        if isinstance(said, int):
+            return ours, said
+        ours.close()
+        # What was sent in part would be taken for the begin of the next order.
+        self.end()
+        raise said
+
+    def kill(self, number: int) -> None:
+        """Kill a process that was forked, and wait for its end."""
+        try:
+            self._connection.send(number)
+            self._connection.recv()
+        except (OSError, EOFError):
+            # The server itself was killed, and another one waits for the process.
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End this process, and leave those that were forked."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def _serve(connection: Connection, modules: Sequence[str]) -> None:
+    """Load modules; then fork and kill as is asked through a connection."""
+    # What a library says as it is loaded is for nobody.
+    logging.getLogger().addHandler(logging.NullHandler())
+    # The libraries of macOS do not survive a fork.
+    for name in modules if sys.platform == "linux" else ():
+        # What is wrong with a module, the job that needs it tells.
+        with suppress(Exception):
+            import_module(name)
+    # What is looked through for what can be freed is no longer shared.
+    gc.freeze()
+    with suppress(EOFError, OSError):
+        while True:
+            asked = connection.recv()
+            if callable(asked):
+                connection.send(_forked(connection, asked))
+            else:
+                # One that an earlier server forked may be gone, and is not ours.
+                with suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(asked, signal.SIGKILL)
+                    os.waitpid(asked, 0)
+                connection.send(asked)
+
+
+def _forked(
+    connection: Connection, work: Callable[[Connection], None]
+) -> int | OSError:
+    """Fork a process; return its number, or why there is none."""
+    try:
+        handle = recv_handle(connection)
+    except RuntimeError:
+        # The system hands over no file where this process has too many.
+        return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    try:
+        number = os.fork()
+    except OSError as error:
+        return error
+    else:
+        if number == 0:
+            _work_and_end(connection, handle, work)
+        return number
+    finally:
+        os.close(handle)
+
+
+def _work_and_end(
+    orders: Connection, handle: int, work: Callable[[Connection], None]
+) -> NoReturn:
+    """Work at one end of a pipe, as a process that takes no orders any more."""
+    try:
+        orders.close()
+        with Connection(handle) as connection:
+            work(connection)
+    finally:
+        os._exit(1)
