@@ -395,8 +395,9 @@ def _processes(settings: Any) -> Any:
     They load their libraries while this process loads its own.
     """
     n_procs = settings.n_procs or 1
-    elsewhere = settings.cluster or settings.array_script or settings.level == "group"
-    if n_procs == 1 or elsewhere:
+    # A cluster, or this process alone.
+    elsewhere = settings.cluster or settings.array_script or settings.dry_run
+    if n_procs == 1 or elsewhere or settings.level == "group":
         return nullcontext()
     from bids_recon.engine import Processes
 

@@ -112,7 +112,9 @@ def _wait_for_signal(readable: int, name: str) -> None:
         number = os.read(readable, 1)[0]
     ENDING.set()
     for end in tuple(BEFORE_END):
-        end()
+        # Whatever goes wrong there, this process ends.
+        with suppress(Exception):
+            end()
     with suppress(OSError):
         os.write(2, f"{name}: {STOPPED}\n".encode())
     os._exit(128 + number)

@@ -111,7 +111,7 @@ def run_participant(settings: Settings, processes: Processes | None = None) -> S
     if settings.array_script:
         return write_array_script(dataset, subjects, recipes)
     if settings.dry_run:
-        return dry_run(dataset, subjects, recipes, processes)
+        return dry_run(dataset, subjects, recipes)
     check_weights(settings, recipes)
     make_output_dir(settings.output_dir)
     write_run_files(settings, dataset, recipes)
@@ -123,12 +123,11 @@ def dry_run(
     dataset: Dataset,
     subjects: list[str],
     recipes: tuple[Recipe, ...],
-    processes: Processes | None,
 ) -> Status:
     """Say what would run, and refuse what a run would refuse; write nothing."""
     with temporary_folder() as folder:
         dataset.settings = replace(dataset.settings, work_dir=folder)
-        plans, failures = make_plans(dataset, subjects, recipes, processes)
+        plans, failures = make_plans(dataset, subjects, recipes)
         for plan in plans:
             logger.info("%s", describe(plan))
         processes_within_memory(dataset.settings, plans)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -203,9 +204,9 @@ def test_a_process_that_dies_while_it_waits_takes_no_job_with_it():
         first = int(outcomes["0"].reason)
         killed(first)
         outcomes = execute(jobs, 1, id, id, processes)
+        assert is_gone(first)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     assert str(first) not in {outcome.reason for outcome in outcomes.values()}
-    assert is_gone(first)
 
 
 def test_processes_go_on_where_the_one_that_starts_them_was_killed():
@@ -221,6 +222,66 @@ def test_processes_go_on_where_the_one_that_starts_them_was_killed():
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     assert not new & old
     assert all(is_gone(number) for number in new)
+
+
+def wait_for(path, *others):
+    """Say that this job began, and end when others have ended too."""
+    path.touch()
+    while not all(other.exists() for other in others):
+        os.sched_yield()
+    return Result(True)
+
+
+def ignoring(work, _):
+    """Do what a job does that needs to know nothing of those before it."""
+    return work()
+
+
+def kill_the_server_and_die(number, path):
+    while not path.exists():
+        os.sched_yield()
+    os.kill(number, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_who_is_at_work_goes_on_where_the_one_that_starts_them_was_killed(tmp_path):
+    begun, after = tmp_path / "begun", tmp_path / "after"
+    with Processes(2) as processes:
+        server = processes._server._process.pid
+        jobs = [
+            Job("at work", "x", partial(wait_for, begun, after)),
+            Job("lost", "x", partial(kill_the_server_and_die, server, begun)),
+            # It runs in a process that was forked from a new server.
+            Job("new", "x", partial(wait_for, after), (), ("lost",)),
+        ]
+        jobs[2] = replace(jobs[2], run=partial(ignoring, jobs[2].run))
+        outcomes = execute(jobs, 1, id, id, processes)
+    states = [outcome.state for outcome in outcomes.values()]
+    assert states == ["done", "failed", "done"]
+
+
+def test_processes_are_as_good_where_none_can_be_forked(monkeypatch):
+    monkeypatch.setattr("bids_recon.engine.processes.FORKS", False)
+    jobs = [
+        Job("killed", "x", die),
+        *(Job(str(index), "x", process_number) for index in range(4)),
+    ]
+    with Processes(2) as processes:
+        outcomes = execute(jobs, 1, id, id, processes)
+        numbers = {int(outcomes[str(index)].reason) for index in range(4)}
+    assert outcomes["killed"].state == "failed"
+    assert os.getpid() not in numbers
+    assert all(is_gone(number) for number in numbers)
+
+
+def no_licence():
+    raise SystemExit("no licence")
+
+
+def test_what_ends_a_process_is_told(capfd):
+    outcomes = executed([Job("a", "x", no_licence)], 2)
+    assert outcomes["a"].state == "failed"
+    assert "SystemExit: no licence" in capfd.readouterr().err
 
 
 def test_a_module_that_cannot_be_loaded_is_left_to_the_job_that_needs_it(capfd):
@@ -252,8 +313,8 @@ def test_processes_that_cannot_be_started_are_told_and_the_others_end():
         check=False,
         timeout=60,
     )
-    assert "UserError --n-procs: " in done.stdout, done.stderr
-    assert "of 20 processes could be started (Too many open files)" in done.stdout
+    told = "UserError --n-procs: a process could not be started (Too many open files)"
+    assert told in done.stdout, done.stderr
 
 
 MASKS = """\

@@ -53,3 +53,13 @@ def test_names_that_begin_alike_are_told_apart():
     assert not others.search("/sub-1")
     assert not others.search("/sub-1/func/sub-1_bold.nii")
     assert not others.search("/rois/sub-1_mask.nii")
+
+
+def test_events_are_a_participants_own_and_those_above_all(several, tmp_path):
+    (several / "task-x_events.tsv").write_text("onset\tduration\n")
+    dataset = opened(several, tmp_path)
+    names = {"task-x_events.tsv", "sub-1_task-x_events.tsv"}
+    assert {path.name for _, path in dataset.events_of("1")} == names
+    # Derivatives may write a label with zeros on its left.
+    assert {path.name for _, path in dataset.events_of("01")} == names
+    assert {path.name for _, path in dataset.events_of("3")} == {"task-x_events.tsv"}

@@ -11,9 +11,11 @@ import pytest
 
 from bids_recon.dataset.layout import Dataset
 from bids_recon.engine import Processes
+from bids_recon.errors import Status, UserError
 from bids_recon.plan.checks import processes_within_memory
 from bids_recon.plan.estimate import LIBRARIES_MB, estimate, largest_run_mb
 from bids_recon.plan.make_plan import find, make_plan
+from bids_recon.plan.make_plans import _result
 from bids_recon.plan.methods import whole_recipe
 from bids_recon.settings import Settings
 
@@ -50,7 +52,7 @@ def test_as_many_processes_as_fit(plan, caplog, share, n_procs, expected):
     assert "takes what it needs" not in caplog.text
 
 
-@pytest.mark.parametrize(("share", "expected"), [(2, [1, 2]), (1, [1])])
+@pytest.mark.parametrize(("share", "expected"), [(2, [1, 2]), (1, [])])
 def test_no_more_processes_work_than_fit(
     plan, small_dataset, tmp_path, run, monkeypatch, share, expected
 ):
@@ -68,7 +70,7 @@ def test_no_more_processes_work_than_fit(
     status, said = run(small_dataset, tmp_path / "run", "participant", *words, mem_mb)
     assert status == 0, said
     assert f"{share} run at once instead of 3" in said
-    # One plans the only participant; where one fits, this process does the rest.
+    # One plans the only participant; where one fits, this process does everything.
     assert n_workers == expected
 
 
@@ -99,3 +101,9 @@ def test_offline_is_what_libraries_are_told(tmp_path):
         check=False,
     )
     assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_what_cannot_be_read_in_planning_is_not_told_as_an_output(tmp_path):
+    with pytest.raises(UserError, match="is-not-there: cannot be read") as caught:
+        _result((tmp_path / "is-not-there").read_bytes)
+    assert caught.value.status == Status.NO_INPUT

@@ -431,7 +431,8 @@ def test_simulated_datasets_are_valid_bids(small_dataset):
     assert validator_errors(small_dataset) == []
 
 
-def test_a_participant_that_fails_does_not_stop_the_others(tmp_path, run):
+@pytest.mark.parametrize("n_procs", [1, 2])
+def test_a_participant_that_fails_does_not_stop_the_others(tmp_path, run, n_procs):
     simulate_dataset(
         tmp_path / "dataset",
         Experiment(n_participants=2, n_runs=2, n_pictures=12, noise=0.2),
@@ -441,7 +442,8 @@ def test_a_participant_that_fails_does_not_stop_the_others(tmp_path, run):
     )
     broken.write_bytes(broken.read_bytes()[:2000])
     status, said = run(
-        *(tmp_path / "dataset", tmp_path / "out", "participant", "--roi", "V=V1")
+        *(tmp_path / "dataset", tmp_path / "out", "participant", "--roi", "V=V1"),
+        *("--n-procs", n_procs),
     )
     assert status == 1
     assert "sub-01 failed" in said

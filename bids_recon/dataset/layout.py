@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +232,38 @@ class Dataset:
         ]
         return sorted(files, key=lambda file: file.path)
 
+    def events_of(self, subject: str) -> list[tuple[dict[str, str], Path]]:
+        """Return tables of events with the entities that name their runs.
+
+        Those above all participants are among them.
+        """
+        return [
+            (entities, path)
+            for entities, path in self._events
+            if same_label(entities.get("subject", subject), subject)
+        ]
+
+    @cached_property
+    def _events(self) -> list[tuple[dict[str, str], Path]]:
+        wanted = {"suffix": "events", "extension": ".tsv", **self.filters.of("events")}
+        files = [
+            file
+            for layout in (self.layout, *self.derivatives.values())
+            for file in layout.get(**wanted)
+        ]
+        return [
+            (
+                {
+                    name: str(file.entities[name])
+                    for name in RUN_ENTITIES
+                    if name in file.entities
+                },
+                Path(file.path),
+            )
+            for file in files
+            if "desc" not in file.entities
+        ]
+
     def selected(self, files: list[Any]) -> list[Any]:
         """Keep the files of the sessions, tasks and runs that were asked for.
 
@@ -252,6 +284,11 @@ class Dataset:
         return files
 
 
+def same_label(a: str | None, b: str) -> bool:
+    """Tell whether two labels are the same, with or without zeros on their left."""
+    return a is not None and _plain(a) == _plain(b)
+
+
 def entities_of(file: Any) -> dict[str, str]:
     """Return the entities of a file that name a run, as text."""
     return {
@@ -264,7 +301,7 @@ def entities_of(file: Any) -> dict[str, str]:
 def _meant(label: str, there: set[str]) -> set[str]:
     if label in there:
         return {label}
-    return {own for own in there if _plain(own) == _plain(label)}
+    return {own for own in there if same_label(own, label)}
 
 
 def _plain(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_recon.dataset.layout import NIFTI, RUN_ENTITIES, Dataset, Run, entities_of
+from bids_recon.dataset.layout import NIFTI, Dataset, Run, entities_of, same_label
 from bids_recon.dataset.unreadable import nothing_to_read
 from bids_recon.errors import Status, UserError
 
@@ -19,8 +19,13 @@ SINGLE_TRIALS = ("trial", "singletrialbetas", "typed")
 """How the description of single-trial responses begins, in small letters."""
 
 
-def find_runs(dataset: Dataset, subject: str) -> list[Run]:
+def find_runs(dataset: Dataset, subject: str) -> tuple[list[Run], int]:
     """Find preprocessed BOLD, or else single-trial responses, of a participant.
+
+    Returns
+    -------
+    list of Run, int
+        Those with events, and how many have none, such as rest.
 
     Raises
     ------
@@ -34,8 +39,9 @@ def find_runs(dataset: Dataset, subject: str) -> list[Run]:
         raise nothing_to_read(dataset, subject, bold + betas)
     files = _one_space(selected, dataset.settings.space, subject)
     if files[0] in betas:
-        return [_given_run(file, dataset) for file in files]
-    masks, events = _brain_masks(dataset, subject), _events_files(dataset)
+        mask = _mask_of_responses(dataset, files[0])
+        return [_given_run(file, mask) for file in files], 0
+    masks, events = _brain_masks(dataset, subject), dataset.events_of(subject)
     runs = [_bold_run(file, masks, events) for file in files]
     with_events = [run for run in runs if run.table]
     if not with_events:
@@ -45,18 +51,7 @@ def find_runs(dataset: Dataset, subject: str) -> list[Run]:
             f"{_events_name(runs[0].entities)} in {dataset.settings.bids_dir}.",
             Status.NO_INPUT,
         )
-    return with_events
-
-
-def runs_without_events(dataset: Dataset, subject: str, runs: list[Run]) -> int:
-    """Count the selected BOLD runs that have no events, such as rest."""
-    if runs[0].given:
-        return 0
-    bold = _find_bold(dataset, subject)
-    space = runs[0].entities.get("space")
-    return sum(
-        file.entities.get("space") == space for file in dataset.selected(bold)
-    ) - len(runs)
+    return with_events, len(runs) - len(with_events)
 
 
 def _find_bold(dataset: Dataset, subject: str) -> list[Any]:
@@ -162,22 +157,6 @@ def _mask_of_responses(dataset: Dataset, file: Any) -> Path | None:
     return None
 
 
-def _events_files(dataset: Dataset) -> list[tuple[dict[str, str], Path]]:
-    """List all tables of events with the entities that name their runs."""
-    wanted = {"suffix": "events", "extension": ".tsv", **dataset.filters.of("events")}
-    found = []
-    for layout in (dataset.layout, *dataset.derivatives.values()):
-        for file in layout.get(**wanted):
-            entities = {
-                name: str(file.entities[name])
-                for name in RUN_ENTITIES
-                if name in file.entities
-            }
-            if "desc" not in file.entities:
-                found.append((entities, Path(file.path)))
-    return found
-
-
 def _bold_run(
     file: Any, masks: list[Any], events: list[tuple[dict[str, str], Path]]
 ) -> Run:
@@ -207,18 +186,12 @@ def _own_events(
     agreeing = [
         (len(own), path)
         for own, path in events
-        if all(_same_label(entities.get(name), value) for name, value in own.items())
+        if all(same_label(entities.get(name), value) for name, value in own.items())
     ]
     return max(agreeing, key=lambda item: item[0])[1] if agreeing else None
 
 
-def _same_label(a: str | None, b: str) -> bool:
-    if a is not None and a.isdigit() and b.isdigit():
-        return int(a) == int(b)
-    return a == b
-
-
-def _given_run(file: Any, dataset: Dataset) -> Run:
+def _given_run(file: Any, mask: Path | None) -> Run:
     path = Path(file.path)
     stem = re.sub(r"_(statmap|betas)$", "", path.name.split(".nii")[0])
     # LAION-fMRI's table has no space.
@@ -243,7 +216,7 @@ def _given_run(file: Any, dataset: Dataset) -> Run:
         entities=entities_of(file),
         bold=path,
         table=table,
-        mask=_mask_of_responses(dataset, file),
+        mask=mask,
         confounds=None,
         metadata=file.get_metadata(),
         given=True,

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Self
 
 from bids_recon.command import BEFORE_END, ENDING
-from bids_recon.engine.fork_server import ForkServer
+from bids_recon.engine.fork_server import FORKS, ForkServer
 from bids_recon.engine.jobs import Job, Outcome, carry_out, ready
 from bids_recon.engine.order import Order
 from bids_recon.errors import Status, UserError
@@ -38,7 +38,7 @@ class Processes:
         try:
             self._server = ForkServer(self.modules)
         except OSError as error:
-            raise self._too_few(error) from error
+            raise _not_started(error) from error
         BEFORE_END.append(self._kill)
         return self
 
@@ -50,7 +50,8 @@ class Processes:
         for worker in self._workers:
             with suppress(ProcessLookupError):
                 os.kill(worker.number, signal.SIGKILL)
-        self._server.end()
+            worker.server.kill_server()
+        self._server.kill_server()
 
     def keep(self, n: int) -> None:
         """Have no more processes than so many from now on."""
@@ -72,9 +73,11 @@ class Processes:
         Raises
         ------
         UserError
-            If the system gives fewer processes than were asked for.
+            If the system does not give as many processes as were asked for.
         """
-        self._start(min(self.n, len(jobs)))
+        while len(self._workers) < min(self.n, len(jobs)):
+            server = self._server if FORKS else ForkServer((), forks=False)
+            self._workers.append(_Worker(server))
         waiting = list(jobs)
         outcomes: dict[str, Outcome] = {}
         order = Order(jobs)
@@ -92,20 +95,6 @@ class Processes:
                     outcomes[outcome.job] = outcome
                     ended(outcome)
         return {job.name: outcomes[job.name] for job in jobs}
-
-    def _start(self, n: int) -> None:
-        try:
-            while len(self._workers) < n:
-                self._workers.append(_Worker(self._server))
-        except OSError as error:
-            raise self._too_few(error) from error
-
-    def _too_few(self, error: OSError) -> UserError:
-        return UserError(
-            f"--n-procs: {len(self._workers)} of {self.n} processes could be started "
-            f"({error.strerror}). Ask for fewer.",
-            Status.USAGE,
-        )
 
 
 class _Worker:
@@ -126,9 +115,9 @@ class _Worker:
         do = partial(work, levels=log_levels())
         try:
             self.connection, self.number = self.server.fork(do)
-        except OSError:
+        except (OSError, EOFError) as error:
             _stand_still_at_the_end()
-            raise
+            raise _not_started(error) from error
 
     def begin(self, job: Job, n_threads: int, outcomes: Mapping[str, Outcome]) -> None:
         """Have a job carried out."""
@@ -188,6 +177,15 @@ def log_to(connection: Connection, levels: Mapping[str, int]) -> None:
 def log_levels() -> dict[str, int]:
     """Return from which level on this process shows what is logged."""
     return {name: logging.getLogger(name).level for name in ("", "bids_recon")}
+
+
+def _not_started(error: OSError | EOFError) -> UserError:
+    """Return what a user is told where a process cannot be started."""
+    why = getattr(error, "strerror", None) or "what starts them was killed"
+    return UserError(
+        f"--n-procs: a process could not be started ({why}). Ask for fewer.",
+        Status.USAGE,
+    )
 
 
 def _stand_still_at_the_end() -> None:

@@ -13,7 +13,7 @@ from bids_recon.dataset.images import describe_grid, open_image, same_grid
 from bids_recon.dataset.layout import Dataset, RoiFile, Run
 from bids_recon.dataset.metadata import read_times
 from bids_recon.dataset.region_files import find_roi_files
-from bids_recon.dataset.runs import find_runs, runs_without_events
+from bids_recon.dataset.runs import find_runs
 from bids_recon.dataset.trial_tables import read_trial_table
 from bids_recon.datatypes import MODELLED, TRIAL_COLUMNS
 from bids_recon.errors import Status, UserError
@@ -73,8 +73,7 @@ def find(dataset: Dataset, subject: str) -> Found:
     UserError
         If there is nothing to read.
     """
-    runs = find_runs(dataset, subject)
-    without = runs_without_events(dataset, subject, runs)
+    runs, without = find_runs(dataset, subject)
     left = [f"{without} runs without events were left out."] if without else []
     return Found(
         settings=dataset.settings,

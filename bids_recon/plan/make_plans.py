@@ -6,6 +6,8 @@ from typing import Any
 
 from bids_recon.dataset.layout import Dataset
 from bids_recon.engine import Job, Outcome, Processes, Result, default_threads, execute
+from bids_recon.errors import Status, UserError
+from bids_recon.plan.estimate import LIBRARIES_MB
 from bids_recon.plan.make_plan import find, make_plan
 from bids_recon.recipe import Recipe
 
@@ -34,8 +36,14 @@ def planned_in(
     dict of str to Outcome
         By the label; the value is the plan.
     """
+    settings = dataset.settings
     n_procs = processes.n if processes else 1
-    n_threads = dataset.settings.omp_nthreads or default_threads(n_procs)
+    if settings.mem_mb is not None:
+        n_procs = min(n_procs, settings.mem_mb // LIBRARIES_MB)
+    if processes:
+        processes.keep(n_procs if n_procs > 1 else 0)
+    place = processes if n_procs > 1 else None
+    n_threads = settings.omp_nthreads or default_threads(max(1, n_procs))
     # The index stays in this process; what it says of a participant can be sent.
     looked_up = {label: partial(find, dataset, label) for label in subjects}
     found = _outcomes(looked_up, n_threads, None)
@@ -44,7 +52,7 @@ def planned_in(
         for label, outcome in found.items()
         if not outcome.failed
     }
-    return found | _outcomes(read, n_threads, processes)
+    return found | _outcomes(read, n_threads, place)
 
 
 def _outcomes(
@@ -60,7 +68,13 @@ def _outcomes(
 
 
 def _result(work: Callable[[], Any]) -> Result:
-    return Result(True, value=work())
+    try:
+        return Result(True, value=work())
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or 'A file'}: cannot be read ({error.strerror}).",
+            Status.NO_INPUT,
+        ) from error
 
 
 def _silent(_: object) -> None:
