@@ -1,5 +1,6 @@
 """Plan all participants, in several processes where there are any."""
 
+import errno
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,9 @@ from bids_recon.errors import Status, UserError
 from bids_recon.plan.estimate import LIBRARIES_MB
 from bids_recon.plan.make_plan import find, make_plan
 from bids_recon.recipe import Recipe
+
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says of files that are written; planning mostly reads."""
 
 
 def planned_in(
@@ -71,6 +75,8 @@ def _result(work: Callable[[], Any]) -> Result:
     try:
         return Result(True, value=work())
     except OSError as error:
+        if error.errno in NO_PLACE:
+            raise
         raise UserError(
             f"{error.filename or 'A file'}: cannot be read ({error.strerror}).",
             Status.NO_INPUT,
