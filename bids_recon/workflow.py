@@ -120,9 +120,7 @@ def run_participant(settings: Settings, processes: Processes | None = None) -> S
 
 
 def dry_run(
-    dataset: Dataset,
-    subjects: list[str],
-    recipes: tuple[Recipe, ...],
+    dataset: Dataset, subjects: list[str], recipes: tuple[Recipe, ...]
 ) -> Status:
     """Say what would run, and refuse what a run would refuse; write nothing."""
     with temporary_folder() as folder:

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -252,14 +252,7 @@ class Dataset:
             for file in layout.get(**wanted)
         ]
         return [
-            (
-                {
-                    name: str(file.entities[name])
-                    for name in RUN_ENTITIES
-                    if name in file.entities
-                },
-                Path(file.path),
-            )
+            (entities_of(file, RUN_ENTITIES), Path(file.path))
             for file in files
             if "desc" not in file.entities
         ]
@@ -289,13 +282,11 @@ def same_label(a: str | None, b: str) -> bool:
     return a is not None and _plain(a) == _plain(b)
 
 
-def entities_of(file: Any) -> dict[str, str]:
+def entities_of(
+    file: Any, names: Sequence[str] = (*RUN_ENTITIES, "space")
+) -> dict[str, str]:
     """Return the entities of a file that name a run, as text."""
-    return {
-        name: str(file.entities[name])
-        for name in (*RUN_ENTITIES, "space")
-        if name in file.entities
-    }
+    return {name: str(file.entities[name]) for name in names if name in file.entities}
 
 
 def _meant(label: str, there: set[str]) -> set[str]:

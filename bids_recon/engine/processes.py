@@ -50,7 +50,6 @@ class Processes:
         for worker in self._workers:
             with suppress(ProcessLookupError):
                 os.kill(worker.number, signal.SIGKILL)
-            worker.server.kill_server()
         self._server.kill_server()
 
     def keep(self, n: int) -> None:
